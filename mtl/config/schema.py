@@ -1,0 +1,322 @@
+"""The closed schema of every configuration key, as plain dataclasses.
+
+A key that is not a field here is an error wherever it was written (command line, ``+key=``, file).
+The docstring under a field is its help text. Only the standard library is imported, so that the
+decoder and the training loop can take these dataclasses where nothing else is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+TaskKind = Literal[
+    "classification",
+    "pair_classification",
+    "regression",
+    "multiple_choice",
+    "generation",
+    "language_modelling",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Shape of the shared decoder."""
+
+    name: str
+    """Name of the size, as on the command line."""
+    layers: int
+    """Number of transformer blocks."""
+    width: int
+    """Width D of the hidden states; a multiple of ``heads``."""
+    heads: int
+    """Attention heads in each block."""
+    context: int
+    """Longest sequence in tokens: the number of learned positions."""
+    norm: Literal["pre", "post"] = "pre"
+    """``pre``: GPT-2, with a final layer norm. ``post``: GPT-1, without."""
+    dropout: float = 0.0
+    """Dropout probability on residual branches, embeddings and attention weights."""
+    pretrained: str | None = None
+    """A local Hugging Face folder or a hub name to start from (safetensors only)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubConfig:
+    """Where the Hugging Face hub keeps a dataset."""
+
+    path: str
+    """Repository of the dataset, such as ``nyu-mll/glue``."""
+    name: str | None = None
+    """Configuration of the dataset, such as ``sst2``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """Where the rows of a task come from."""
+
+    folder: str | None = None
+    """Folder under ``data.root`` that holds ``<split>.parquet`` (or .jsonl, .csv, ...)."""
+    hub: HubConfig | None = None
+    """Dataset on the hub, asked where no ``data.root`` is given."""
+    microworld: str | None = None
+    """Name of a generated microworld task; needs neither folder nor hub."""
+    train: str | None = "train"
+    """Published split that trains; null for a task that is only evaluated."""
+    validation: str | None = None
+    """Published split that selects, where a labelled test split exists to report."""
+    report: str = "validation"
+    """Published split whose score is reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """One task: its rows, how a row reads for a head and as text, and its metrics.
+
+    Templates are Jinja (sandboxed) over the columns of a row.
+    """
+
+    name: str
+    """Name of the task, as in ``tasks=[...]``."""
+    kind: TaskKind
+    """What is asked: decides the head, the read-out and the admissible metrics."""
+    source: SourceConfig
+    """Where the rows come from."""
+    segments: list[str]
+    """How a row reads for a head: one template per segment."""
+    prompt: list[str]
+    """How a row reads as text: pieces that are joined; where the whole is longer than the context,
+    the longest piece loses its last tokens."""
+    target: str
+    """Template of the target: label name or index, number, or (open tasks) the answer as text. For a task with
+    several references, a template that yields a JSON list is allowed with ``references``."""
+    labels: list[str] = field(default_factory=list)
+    """Names of the classes, in the order of their indices (classification only)."""
+    answers: list[str] = field(default_factory=list)
+    """Label words, one per class, as the answer reads in text (classification only)."""
+    choices: list[str] | str = field(default_factory=list)
+    """Templates of the candidates, or the name of a column that holds a list (multiple choice only)."""
+    range: list[float] = field(default_factory=list)
+    """Lowest and highest score (regression only)."""
+    references: str | None = None
+    """Name of a column that holds a list of acceptable answers (open tasks), in place of ``target`` at scoring."""
+    max_answer_tokens: int = 32
+    """Longest answer that is decoded (open tasks)."""
+    metrics: list[str] = field(default_factory=list)
+    """Names of the metrics, the first is the primary one."""
+    description: str = ""
+    """One line for ``python -m mtl``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteConfig:
+    """A named list of tasks."""
+
+    name: str
+    """Name of the suite; the MLflow experiment carries it."""
+    tasks: list[str]
+    """The tasks of the suite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureConfig:
+    """How often each task is drawn."""
+
+    name: Literal["proportional", "equal", "temperature", "explicit"]
+    """``proportional`` to rows; ``equal``; ``temperature``: rows ** (1/temperature); ``explicit``: ``rates``."""
+    temperature: float = 1.0
+    """1 is proportional, large tends to equal."""
+    cap: int | None = None
+    """Rows of a task count at most this many, applied before the temperature (T5 3.5.2)."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Relative rate of each task (``explicit`` only)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """The vocabulary."""
+
+    name: str
+    """Name of the tokenizer, as on the command line."""
+    kind: Literal["byte_bpe", "folder"]
+    """``byte_bpe`` is trained on the training text of the tasks; ``folder`` is loaded."""
+    vocabulary: int = 8192
+    """Size of a trained vocabulary in tokens, special tokens aside."""
+    folder: str | None = None
+    """A Hugging Face tokenizer folder, or one with GPT-2's ``vocab.json`` and ``merges.txt``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Running text for language modelling."""
+
+    name: str
+    """Name of the corpus."""
+    kind: Literal["microworld", "tasks", "source"]
+    """``microworld``: generated text; ``tasks``: training inputs of the chosen tasks without their labels;
+    ``source``: documents of a dataset."""
+    source: SourceConfig | None = None
+    """Where the documents come from (``source`` only)."""
+    text: str = "{{ text }}"
+    """Template of a document (``source`` only)."""
+    documents: int | None = None
+    """At most this many documents."""
+    demonstrations: float = 0.1
+    """Share of documents that contain natural demonstrations of the tasks (``microworld`` only)."""
+    permuted: bool = False
+    """Permute the answers inside the demonstrations: the control (``microworld`` only)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with a schedule over the token budget."""
+
+    learning_rate: float = 1e-3
+    """Highest learning rate."""
+    weight_decay: float = 0.1
+    """Decoupled decay, on matrices only."""
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    """Decay rates of AdamW's moments."""
+    epsilon: float = 1e-8
+    """AdamW's epsilon."""
+    warmup: float = 0.05
+    """Share of the budget over which the learning rate rises linearly from 0."""
+    final: float = 0.1
+    """Learning rate at the end of the cosine, as a share of the highest."""
+    clip: float | None = 1.0
+    """Largest global gradient norm; null for no clipping."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """Where and in which precision training runs."""
+
+    name: str
+    """Name of the trainer file."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Lightning accelerator."""
+    devices: int | Literal["auto"] = 1
+    """Processes, one per device."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """Lightning strategy."""
+    precision: Literal["32", "bf16"] = "32"
+    """``32``: float32 everywhere, the parity mode. ``bf16``: autocast."""
+    threads: int | None = None
+    """CPU threads per process; null leaves torch's choice."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetConfig:
+    """When training ends: exactly one of the three is set."""
+
+    tokens: int | None = None
+    """Non-padding input tokens."""
+    steps: int | None = None
+    """Optimizer steps."""
+    epochs: float | None = None
+    """Passes over as many draws as there are training rows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """How large a step is."""
+
+    tokens: int = 4096
+    """Non-padding input tokens of an optimizer step, over all devices and accumulated pieces."""
+    accumulate: int = 1
+    """Pieces a step is computed in, to save memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where data lies and how it is split."""
+
+    root: str | None = None
+    """Folder with ``<dataset>/<split>.parquet``; null asks the hub."""
+    exclude_overlap: bool = False
+    """Remove training rows that also stand in an evaluation split of a chosen task."""
+    selection_rows: int = 500
+    """Rows cut from train to select the checkpoint, where the published validation split is the one reported."""
+    selection_share: float = 0.1
+    """At most this share of train is cut for selection."""
+    cache: str | None = None
+    """Folder for tokenised data; null is the user's cache folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How often the selection split is scored, and how the final score is computed."""
+
+    times: int = 4
+    """Scorings of the selection split during training, the last one at the end."""
+    selection_rows: int = 256
+    """Rows per task used for selection."""
+    rows: int | None = None
+    """At most this many rows per task in the final report; null for all. A cut is said in the table."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which checkpoint is reported."""
+    batch_tokens: int = 8192
+    """Tokens scored at once."""
+    resamples: int = 1000
+    """Bootstrap resamples of each interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordConfig:
+    """What is written where."""
+
+    mlflow: bool = True
+    """Log to MLflow."""
+    tracking_uri: str | None = None
+    """MLflow tracking server; null is SQLite in the working directory."""
+    experiment: str | None = None
+    """MLflow experiment; null is the name of the suite."""
+    every: int = 20
+    """Steps between logged metrics."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """Everything ``python -m mtl.fit`` can be told."""
+
+    strategy: dict[str, Any]
+    """The paradigm: ``name`` and the arguments of its constructor."""
+    suite: SuiteConfig
+    """Named list of tasks."""
+    tasks: list[str]
+    """Tasks to train and evaluate."""
+    task: dict[str, TaskConfig]
+    """Full definition of each task (filled from configs/task when a run starts)."""
+    mixture: MixtureConfig
+    """How often each task is drawn."""
+    balance: str
+    """How the tasks' losses become one update."""
+    decoder: DecoderConfig
+    """Shape of the shared decoder."""
+    tokenizer: TokenizerConfig
+    """The vocabulary."""
+    corpus: CorpusConfig
+    """Running text, for strategies that read text."""
+    optimizer: OptimizerConfig
+    """AdamW and its schedule."""
+    trainer: TrainerConfig
+    """Devices and precision."""
+    budget: BudgetConfig
+    """When training ends."""
+    batch: BatchConfig
+    """How large a step is."""
+    data: DataConfig
+    """Where data lies."""
+    evaluation: EvaluationConfig
+    """When and how scores are computed."""
+    record: RecordConfig
+    """What is written where."""
+    seed: int = 0
+    """Fixes the initial trunk, the order of the data and the cut splits."""
+    run_dir: str | None = None
+    """Folder of the run; null makes a dated one under runs/."""
+    resume: str | None = None
+    """A run folder to go on with; nothing else may be given beside it."""
