@@ -29,7 +29,7 @@ class UserError(Exception):
         return "\n".join([f"{self.problem}{place}", *(f"  {hint}" for hint in self.hints)])
 
 
-class UserErrors(UserError):
+class CombinedUserError(UserError):
     """Several mistakes at once, so that a person mends them in one go."""
 
     def __init__(self, errors: Sequence[UserError]):
@@ -45,7 +45,7 @@ def raise_all(errors: Sequence[UserError]) -> None:
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise UserErrors(errors)
+        raise CombinedUserError(errors)
 
 
 def nearest(name: str, options: Iterable[str]) -> str | None:
