@@ -1,0 +1,85 @@
+"""Keys and values of the tokens already read, so that each new token costs one position instead of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class KeyValueCache:
+    """Keys and values of every layer, for B rows of unequal length.
+
+    Row b holds ``lengths[b]`` tokens; what lies behind them is left over from padding, is never attended to and is
+    overwritten by the next tokens. One step is: the decoder's forward pass, which writes T tokens behind each
+    row's length, then :meth:`advance` by how many of the T were real. So prompts are padded on the right, and
+    a token stands at the same position whatever its neighbours' lengths are.
+
+    :param rows: Number of rows B.
+    :param capacity: Most tokens a row may hold, its padding included.
+    """
+
+    def __init__(self, rows: int, capacity: int):
+        self.capacity = capacity
+        self.lengths = [0] * rows
+        # Allocated at the first write: under autocast only the keys themselves know their precision.
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def positions(self, tokens: int, device: torch.device) -> Tensor:
+        """(B, T) int64: where the next ``tokens`` tokens of each row stand."""
+        lengths = torch.tensor(self.lengths, device=device)
+        return lengths[:, None] + torch.arange(tokens, device=device)
+
+    def mask(self, tokens: int, device: torch.device) -> Tensor | None:
+        """(B, 1, T, S) bool: what each of the next tokens may see, or None while plain causal attention says the same.
+
+        S is the longest row's length with the new tokens.
+        """
+        longest = max(self.lengths)
+        if longest == 0:
+            return None
+        slots = torch.arange(longest + tokens, device=device)
+        return (slots <= self.positions(tokens, device)[:, :, None])[:, None]
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write (B, heads, T, D/heads) behind each row's length; return all S slots, (B, heads, S, D/heads)."""
+        rows, heads, tokens, size = key.shape
+        longest = max(self.lengths) + tokens
+        if longest > self.capacity:
+            raise ValueError(f"the cache holds {self.capacity} tokens a row, got {longest}")
+        if layer not in self._layers:
+            shape = (rows, heads, self.capacity, size)
+            self._layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
+        keys, values = self._layers[layer]
+        first = self.lengths[0]
+        if all(length == first for length in self.lengths):
+            keys[:, :, first : first + tokens] = key
+            values[:, :, first : first + tokens] = value
+        else:
+            row = torch.arange(rows, device=key.device)[:, None]
+            slot = self.positions(tokens, key.device)
+            # Two index tensors around a slice put the indexed dimensions first: (B, T, heads, D/heads).
+            keys[row, :, slot] = key.transpose(1, 2)
+            values[row, :, slot] = value.transpose(1, 2)
+        return keys[:, :, :longest], values[:, :, :longest]
+
+    def advance(self, counts: Sequence[int]) -> None:
+        """Count the first ``counts[b]`` tokens of row b's last forward pass as read; the rest was padding."""
+        self.lengths = [length + count for length, count in zip(self.lengths, counts, strict=True)]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these."""
+        self.lengths = [self.lengths[row] for row in rows]
+        longest = max(self.lengths, default=0)
+        for layer, tensors in self._layers.items():
+            key, value = (self._gather(tensor, rows, longest) for tensor in tensors)
+            self._layers[layer] = (key, value)
+
+    @staticmethod
+    def _gather(tensor: Tensor, rows: Sequence[int], longest: int) -> Tensor:
+        kept = torch.tensor(rows, device=tensor.device, dtype=torch.long)
+        moved = tensor[kept, :, :longest]
+        # Written back into the same storage: dropping rows never asks for a second cache.
+        tensor[: len(rows), :, :longest] = moved
+        return tensor[: len(rows)]

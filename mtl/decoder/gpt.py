@@ -1,0 +1,271 @@
+"""The shared decoder: GPT-2 and GPT-1 as one configurable module, in one file.
+
+- GPT-2 (``norm="pre"``): a layer norm before each branch and a final one after the last block; the output
+  projections of the residual branches start 1/sqrt(2 * layers) smaller ("Language Models are Unsupervised
+  Multitask Learners", section 2.3).
+- GPT-1 (``norm="post"``): a layer norm after each residual sum, no final one, no scaling ("Improving Language
+  Understanding by Generative Pre-Training", sections 3.1 and 4.1).
+- Both: learned positions, tanh-GELU, token embedding tied to the output, N(0, 0.02) initial weights.
+
+Legend: B rows, T tokens, S tokens seen, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtl.config.schema import DecoderConfig
+from mtl.decoder.cache import KeyValueCache
+
+INITIAL_STANDARD_DEVIATION = 0.02
+NORM_EPSILON = 1e-5
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with one fused projection for queries, keys and values."""
+
+    def __init__(self, config: DecoderConfig, layer: int):
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = config.dropout
+        self.layer = layer
+        self.query_key_value = nn.Linear(config.width, 3 * config.width)
+        self.output = nn.Linear(config.width, config.width)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        """(B, T, D) -> (B, T, D). ``mask`` None is plain causal attention."""
+        rows, tokens, width = x.shape
+        heads = self.query_key_value(x).view(rows, tokens, 3, self.heads, width // self.heads)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D/heads)
+        if cache is not None:
+            key, value = cache.append(self.layer, key, value)
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=mask,
+            is_causal=mask is None,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.output(attended.transpose(1, 2).reshape(rows, tokens, width))
+
+
+class FeedForward(nn.Module):
+    """Two layers, four times as wide in between."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        self.expand = nn.Linear(config.width, 4 * config.width)
+        self.output = nn.Linear(4 * config.width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        return self.output(F.gelu(self.expand(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each a residual branch with its layer norm before (GPT-2) or after (GPT-1)."""
+
+    def __init__(self, config: DecoderConfig, layer: int):
+        super().__init__()
+        self.norm = config.norm
+        self.dropout = config.dropout
+        self.attention_norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
+        self.attention = Attention(config, layer)
+        self.feed_forward_norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
+        self.feed_forward = FeedForward(config)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        if self.norm == "pre":
+            x = x + self._drop(self.attention(self.attention_norm(x), mask, cache))
+            return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
+        x = self.attention_norm(x + self._drop(self.attention(x, mask, cache)))
+        return self.feed_forward_norm(x + self._drop(self.feed_forward(x)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training and self.dropout else x
+
+
+class Decoder(nn.Module):
+    """A GPT: token ids in, hidden states and next-token logits out. It knows nothing of tasks.
+
+    The initial weights are a function of ``seed`` and each parameter's name alone: two decoders that differ only in
+    the tokens after ``base_vocabulary`` share every other weight bit for bit, and construction leaves the global
+    random state untouched. Under ``torch.device("meta")`` nothing is allocated or initialised.
+
+    :param config: Shape of the decoder (its ``pretrained`` is not read here: see ``mtl.decoder.huggingface``).
+    :param vocabulary_size: Rows V of the token embedding.
+    :param base_vocabulary: Rows that a later, larger vocabulary would share; the rows after are special
+        tokens, each drawn on its own. None: all rows.
+    :param seed: Fixes the initial weights.
+    """
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        vocabulary_size: int,
+        *,
+        base_vocabulary: int | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        if config.width % config.heads:
+            raise ValueError(
+                f"`width` must be a multiple of `heads`, got {config.width} and {config.heads}"
+            )
+        base = vocabulary_size if base_vocabulary is None else base_vocabulary
+        if base > vocabulary_size:
+            raise ValueError(
+                f"`base_vocabulary` must be at most `vocabulary_size`, got {base} and {vocabulary_size}"
+            )
+        self.config = config
+        device = torch.empty(0).device
+        # torch's layers draw initial weights from the global generator; on the meta device they draw nothing.
+        with torch.device("meta"):
+            self.token_embedding = nn.Embedding(vocabulary_size, config.width)
+            self.position_embedding = nn.Embedding(config.context, config.width)
+            self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+            self.final_norm = (
+                nn.LayerNorm(config.width, eps=NORM_EPSILON) if config.norm == "pre" else None
+            )
+        if device.type != "meta":
+            self.to_empty(device=device)
+            self._initialise(seed, base)
+
+    @property
+    def width(self) -> int:
+        """Width D of the hidden states."""
+        return self.config.width
+
+    @property
+    def context(self) -> int:
+        """Longest sequence in tokens."""
+        return self.config.context
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Rows V of the token embedding."""
+        return self.token_embedding.num_embeddings
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.token_embedding.weight.device
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        """Hidden states of the last block, after the final layer norm where there is one.
+
+        :param tokens: (B, T) int64.
+        :param positions: (B, T) int64, 0 <= position < context. None: 0 to T-1, or on from the cache's lengths.
+        :param mask: (B, 1, T, T) bool, True where the row's token may see the column's; every token must see at
+            least itself. None: every token sees itself and all before it.
+        :param cache: Tokens read before, which each new token sees too; not together with ``mask``.
+        :returns: (B, T, D).
+        :raises ValueError: where T exceeds the context and no positions are given, or on both mask and cache.
+        """
+        if cache is not None:
+            if mask is not None:
+                raise ValueError("`mask` and `cache` cannot be given together")
+            mask = cache.mask(tokens.shape[1], tokens.device)
+            if positions is None:
+                positions = cache.positions(tokens.shape[1], tokens.device)
+        if positions is None:
+            if tokens.shape[1] > self.context:
+                raise ValueError(
+                    f"`tokens` must be at most `context` long, got {tokens.shape[1]} and {self.context}"
+                )
+            position = self.position_embedding.weight[: tokens.shape[1]]
+        else:
+            position = self.position_embedding(positions)
+        x = self.token_embedding(tokens) + position
+        if self.training and self.config.dropout:
+            x = F.dropout(x, self.config.dropout)
+        for block in self.blocks:
+            x = block(x, mask, cache)
+        return x if self.final_norm is None else self.final_norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., V): next-token logits through the tied embedding."""
+        return F.linear(hidden, self.token_embedding.weight)
+
+    def flops(
+        self, tokens: int, mean_context: float, labelled: int, *, backward: bool = True
+    ) -> float:
+        """Floating-point operations of a pass, counting matrix products only (a multiply-add is two).
+
+        Forward, a token costs ``2 * 12 * layers * D**2`` in the blocks' matrices and
+        ``4 * layers * D * mean_context`` in attention; a labelled token costs ``2 * V * D`` for its logits. The
+        backward pass costs twice the forward pass.
+
+        :param tokens: Tokens that are not padding.
+        :param mean_context: Mean number of tokens a token sees, itself included: (T + 1) / 2 for a causal row of T.
+        :param labelled: Tokens whose logits are computed.
+        :param backward: Count the backward pass too.
+        """
+        layers, width = self.config.layers, self.width
+        blocks = tokens * (24 * layers * width**2 + 4 * layers * width * mean_context)
+        head = labelled * 2 * self.vocabulary_size * width
+        return float((blocks + head) * (3 if backward else 1))
+
+    @torch.no_grad()
+    def resize_vocabulary(self, size: int, seed: int) -> None:
+        """Append rows for special tokens, as a new decoder with this seed would draw them.
+
+        :raises ValueError: where ``size`` is smaller than the vocabulary.
+        """
+        old = self.token_embedding.weight
+        first = old.shape[0]
+        if size < first:
+            raise ValueError(f"`size` must be at least the vocabulary's {first}, got {size}")
+        weight = old.new_empty(size, self.width)
+        weight[:first] = old
+        if not weight.is_meta:
+            _draw_special_rows(weight, first, seed)
+        self.token_embedding.weight = nn.Parameter(weight, requires_grad=old.requires_grad)
+        self.token_embedding.num_embeddings = size
+
+    @torch.no_grad()
+    def _initialise(self, seed: int, base_vocabulary: int) -> None:
+        """| parameter                        | initial value                      |
+        |----------------------------------|------------------------------------|
+        | layer norm weight                | 1                                  |
+        | every bias                       | 0                                  |
+        | output of a residual branch, pre | N(0, 0.02 / sqrt(2 * layers))      |
+        | every other matrix               | N(0, 0.02)                         |
+        """
+        scale = 1 / math.sqrt(2 * self.config.layers) if self.config.norm == "pre" else 1.0
+        for name, parameter in self.named_parameters():
+            if name == "token_embedding.weight":
+                parameter[:base_vocabulary] = _normal((base_vocabulary, self.width), seed, name)
+                _draw_special_rows(parameter, base_vocabulary, seed)
+            elif parameter.dim() == 2:
+                drawn = _normal(tuple(parameter.shape), seed, name)
+                parameter.copy_(drawn * scale if name.endswith("output.weight") else drawn)
+            else:
+                parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
+
+
+def _draw_special_rows(embedding: Tensor, first: int, seed: int) -> None:
+    for row in range(first, embedding.shape[0]):
+        embedding[row] = _normal((embedding.shape[1],), seed, f"token_embedding.weight[{row}]")
+
+
+def _normal(shape: tuple[int, ...], seed: int, name: str) -> Tensor:
+    """N(0, 0.02), drawn on the CPU so that every device starts from the same weights."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8]) >> 1)
+    return torch.empty(shape, device="cpu").normal_(
+        0.0, INITIAL_STANDARD_DEVIATION, generator=generator
+    )
