@@ -49,14 +49,21 @@ class Strategy(nn.Module, ABC):
     @abstractmethod
     def encode(
         self, example: Example, task: Task, vocabulary: Vocabulary, context: int, purpose: Purpose
-    ) -> Encoded:
-        """The example as token ids, at most ``context`` positions long.
+    ) -> list[Encoded]:
+        """The example as token ids, each encoding at most ``context`` positions long.
 
-        For ``purpose="answer"`` the encoding must not depend on the target or the references.
+        One encoding, or, for a document that is longer than the context, one per chunk of it. For
+        ``purpose="answer"`` the tokens must not depend on the target or the references (a document is its own).
         """
 
-    def build(self, decoder: Decoder, tasks: Sequence[Task], vocabulary: Vocabulary) -> None:
-        """Receive the decoder, and add what this paradigm needs for these tasks (heads, towers)."""
+    def build(
+        self, decoder: Decoder, tasks: Sequence[Task], vocabulary: Vocabulary, *, seed: int = 0
+    ) -> None:
+        """Receive the decoder, and add what this paradigm needs for these tasks (heads, towers).
+
+        :param tasks: What is trained on, in the order of ``Batch.task``.
+        :param seed: Draws the added weights; the decoder brings its own.
+        """
         self.decoder = decoder
         self.tasks = tuple(tasks)
         self.vocabulary = vocabulary

@@ -1,0 +1,42 @@
+"""What the strategies with a head per task have in common: how they read, learn and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mtl.data.batch import Batch
+from mtl.data.encoding import Encoded, Purpose
+from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.gpt import Decoder
+from mtl.learning.heads import Heads
+from mtl.learning.reading import for_heads
+from mtl.learning.strategy import Strategy
+from mtl.tasks.task import Answer, Example, Task
+
+
+class HeadedStrategy(Strategy):
+    """One decoder, a head per task; subclasses say how batches are composed and losses reduced."""
+
+    heads: Heads
+
+    def encode(
+        self, example: Example, task: Task, vocabulary: Vocabulary, context: int, purpose: Purpose
+    ) -> list[Encoded]:
+        return for_heads(example, task, vocabulary, context, purpose)
+
+    def build(
+        self, decoder: Decoder, tasks: Sequence[Task], vocabulary: Vocabulary, *, seed: int = 0
+    ) -> None:
+        super().build(decoder, tasks, vocabulary, seed=seed)
+        self.heads = Heads(tasks, decoder, seed)
+
+    def losses(self, batch: Batch) -> Tensor:
+        return self.heads.losses(self.decoder, batch)
+
+    def answers(self, batch: Batch, task: Task) -> list[Answer]:
+        return self.heads.answers(self.decoder, batch, task, self.vocabulary)
+
+    def task_parameters(self, task: Task) -> list[nn.Parameter]:
+        return self.heads.of(task)

@@ -1,0 +1,22 @@
+"""Hard parameter sharing: one decoder for all tasks, a head for each, every task in every step.
+
+Caruana, "Multitask Learning" (Machine Learning 28, 1997): the hidden layers are shared, only the outputs belong to a
+task, and one update descends on all tasks at once. Rows are read as in GPT-1 (start, segments, extract). Heads follow
+the kind of answer; for open answers a head is a vocabulary projection of the task's own, so parameters grow with
+every task, as the ledger shows.
+"""
+
+from __future__ import annotations
+
+from mtl.learning.headed import HeadedStrategy
+
+
+class HardSharing(HeadedStrategy):
+    """Hard sharing: one decoder, a head per task, every task in every step.
+
+    The loss of a step is the mean over tasks of each task's mean over its examples, so a task that brings fewer rows
+    to a step weighs no less.
+    """
+
+    composition = "every_task"
+    reduction = "task_example_mean"
