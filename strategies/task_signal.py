@@ -11,15 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
-from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
 from mtl.learning.reading import Layout, as_text
-from mtl.learning.readout import example_nats, hidden_states, label_nats, text_answers
-from mtl.learning.strategy import Strategy
-from mtl.tasks.task import Answer, Example, Task
+from mtl.learning.textual import TextualStrategy
+from mtl.tasks.task import Example, Task
 
 
 def task_token(task: Task) -> str:
@@ -27,7 +23,7 @@ def task_token(task: Task) -> str:
     return f"<|task:{task.name}|>"
 
 
-class TaskSignal(Strategy):
+class TaskSignal(TextualStrategy):
     """Task signal: a task token opens the row, the answer is text; no heads."""
 
     composition = "mixed"
@@ -46,9 +42,5 @@ class TaskSignal(Strategy):
         )
         return as_text(example.segments, layout, example, task, vocabulary, context, purpose)
 
-    def losses(self, batch: Batch) -> Tensor:
-        hidden = hidden_states(self.decoder, batch)
-        return example_nats(label_nats(hidden, batch, self.decoder.logits), batch)
-
-    def answers(self, batch: Batch, task: Task) -> list[Answer]:
-        return text_answers(self.decoder, batch, task, self.vocabulary)
+    def task_parameters(self, task: Task) -> int:
+        return self.decoder.width

@@ -7,18 +7,14 @@ Evaluation writes each row as a prompt; closed answers are ranked by likelihood,
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
 from mtl.learning.reading import Layout, as_text
-from mtl.learning.readout import example_nats, hidden_states, label_nats, text_answers
-from mtl.learning.strategy import Strategy
-from mtl.tasks.task import Answer, Example, Task
+from mtl.learning.textual import TextualStrategy
+from mtl.tasks.task import Example, Task
 
 
-class ZeroShot(Strategy):
+class ZeroShot(TextualStrategy):
     """Zero-shot: language modelling on a corpus; tasks are evaluated through prompts only."""
 
     composition = "mixed"
@@ -30,10 +26,3 @@ class ZeroShot(Strategy):
     ) -> list[Encoded]:
         layout = Layout(opening=(vocabulary.end,), separator=None, closing=())
         return as_text(example.prompt, layout, example, task, vocabulary, context, purpose)
-
-    def losses(self, batch: Batch) -> Tensor:
-        hidden = hidden_states(self.decoder, batch)
-        return example_nats(label_nats(hidden, batch, self.decoder.logits), batch)
-
-    def answers(self, batch: Batch, task: Task) -> list[Answer]:
-        return text_answers(self.decoder, batch, task, self.vocabulary)

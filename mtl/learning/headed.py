@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
@@ -38,5 +38,5 @@ class HeadedStrategy(Strategy):
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         return self.heads.answers(self.decoder, batch, task, self.vocabulary)
 
-    def task_parameters(self, task: Task) -> list[nn.Parameter]:
-        return self.heads.of(task)
+    def task_parameters(self, task: Task) -> int:
+        return self.heads.parameters_of(task)

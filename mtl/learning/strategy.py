@@ -76,6 +76,6 @@ class Strategy(nn.Module, ABC):
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         """(B,) answers to a batch of one task, encoded with ``purpose="answer"``."""
 
-    def task_parameters(self, task: Task) -> list[nn.Parameter]:
-        """Parameters that serve this task alone; the ledger counts them per task."""
-        return []
+    def task_parameters(self, task: Task) -> int:
+        """How many parameters serve this task alone; the ledger counts them beside the shared ones."""
+        return 0
