@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ class Batch:
     """(R, T) int64, position inside the example; a branch goes on from its prefix."""
     mask: Tensor | None
     """(R, 1, T, T) bool, True where the row's token may see the column's; None where plain causal attention
-    says the same (one unbranched example at the start of each row)."""
+    says the same (one unbranched example at the start of each row). Padding sees padding only."""
     label_sources: Tensor
     """(P,) int64: flat index of the token whose hidden state predicts the labelled token."""
     label_tokens: Tensor
@@ -61,7 +62,7 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on ``device``."""
-        moved = {
+        moved: dict[str, Any] = {
             f.name: value.to(device, non_blocking=non_blocking)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
@@ -70,7 +71,7 @@ class Batch:
 
     def pin_memory(self) -> Batch:
         """The same batch with every tensor in page-locked memory."""
-        pinned = {
+        pinned: dict[str, Any] = {
             f.name: value.pin_memory()
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
@@ -81,13 +82,167 @@ class Batch:
 def collate(
     encoded: Sequence[Encoded],
     *,
-    tasks: Sequence[int],
-    rows: Sequence[int],
+    tasks: Sequence[int] | np.ndarray,
+    rows: Sequence[int] | np.ndarray,
     weights: np.ndarray | None = None,
     row_tokens: int = 0,
 ) -> Batch:
-    """Pack examples into rows of at least ``row_tokens`` tokens (first fit, longest first).
+    """Pack examples into rows (first fit, the longest first), the same way every time.
 
-    TODO (data helper): implement.
+    :param encoded: (B,) encodings, none empty; they keep this order in the batch.
+    :param tasks: (B,) index of each example's task.
+    :param rows: (B,) position of each example in its task's split.
+    :param weights: (B,) weight of each example's loss; null is 1/B each.
+    :param row_tokens: Rows hold this many tokens, or as many as the longest example where that is more.
     """
-    raise NotImplementedError
+    lengths = np.array([len(e.tokens) for e in encoded], dtype=np.int64)
+    if not lengths.all():
+        raise ValueError("Every example should have at least one token. Found an empty one.")
+    row, column = pack(lengths, max(int(row_tokens), int(lengths.max())))
+    width = int((column + lengths).max())
+    shape = (int(row.max()) + 1, width)
+    layout = _Layout(encoded, lengths, row * width + column)
+
+    tokens = np.zeros(shape, dtype=np.int64)
+    tokens.flat[layout.places] = layout.tokens
+    positions = np.zeros(shape, dtype=np.int64)
+    positions.flat[layout.places] = layout.positions
+    sources, labelled = layout.label_sources()
+    plain = len(layout.branch_ends) == len(encoded) == shape[0] and layout.unbranched
+    return Batch(
+        tokens=torch.from_numpy(tokens),
+        positions=torch.from_numpy(positions),
+        mask=None if plain else torch.from_numpy(layout.mask(shape)),
+        label_sources=torch.from_numpy(sources),
+        label_tokens=torch.from_numpy(layout.tokens[labelled]),
+        label_branches=torch.from_numpy(layout.branches[labelled]),
+        branch_ends=torch.from_numpy(layout.branch_ends),
+        branch_examples=torch.from_numpy(layout.branch_examples),
+        task=torch.from_numpy(np.array(tasks, dtype=np.int64)),
+        target=torch.from_numpy(np.array([e.target for e in encoded], dtype=np.float32)),
+        terms=torch.from_numpy(layout.terms()),
+        weight=torch.from_numpy(_weights(weights, len(encoded))),
+        rows=tuple(int(r) for r in rows),
+        encoded=tuple(encoded),
+        real_tokens=int(lengths.sum()),
+    )
+
+
+def idle_batch() -> Batch:
+    """One token that counts for nothing: what a device computes in a step that has no example for it.
+
+    It has no label, weight 0, task 0 and row -1; its target 0 is a class, a score and a choice of any task.
+    """
+    nothing = Encoded(
+        tokens=np.zeros(1, dtype=np.int32), labelled=np.zeros(1, dtype=np.bool_), target=0.0
+    )
+    return replace(
+        collate([nothing], tasks=[0], rows=[-1], weights=np.zeros(1, dtype=np.float32)),
+        real_tokens=0,
+    )
+
+
+def pack(lengths: np.ndarray, row_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+    """First fit decreasing: row and first column of each example.
+
+    :param lengths: (B,) tokens of each example, none above ``row_tokens``.
+    :return: (B,) rows and (B,) columns, int64. Examples of the same length keep their order.
+    """
+    row = np.empty(len(lengths), dtype=np.int64)
+    column = np.empty(len(lengths), dtype=np.int64)
+    free = np.full(len(lengths), row_tokens, dtype=np.int64)
+    for i in np.argsort(-lengths, kind="stable").tolist():
+        r = int(np.argmax(free >= lengths[i]))
+        row[i], column[i] = r, row_tokens - free[r]
+        free[r] -= lengths[i]
+    return row, column
+
+
+def _weights(weights: np.ndarray | None, examples: int) -> np.ndarray:
+    if weights is None:
+        return np.full(examples, 1.0 / examples, dtype=np.float32)
+    return np.array(weights, dtype=np.float32)
+
+
+class _Layout:
+    """The tokens of all examples one after the other, and where each goes.
+
+    Legend: N tokens, S segments (an example's prefix and each of its branches are a segment).
+    """
+
+    def __init__(self, encoded: Sequence[Encoded], lengths: np.ndarray, starts: np.ndarray):
+        counts = np.array([len(e.branches) for e in encoded], dtype=np.int64)
+        segment_examples = np.repeat(np.arange(len(encoded)), counts + 1)
+        firsts = np.cumsum(counts + 1) - counts - 1  # (B,) the prefix segment of each example
+        is_prefix = np.zeros(len(segment_examples), dtype=np.bool_)
+        is_prefix[firsts] = True
+        prefixes = lengths.copy()
+        segments = np.empty(len(segment_examples), dtype=np.int64)
+        if counts.any():
+            branch_lengths = np.array([n for e in encoded for n in e.branches], dtype=np.int64)
+            owners = segment_examples[~is_prefix]
+            np.subtract.at(prefixes, owners, branch_lengths)
+            if (branch_lengths < 1).any() or (prefixes[counts > 0] < 1).any():
+                raise ValueError(
+                    "A prefix and each of its branches should have at least one token."
+                )
+            segments[~is_prefix] = branch_lengths
+        segments[firsts] = prefixes
+
+        begins = np.cumsum(segments) - segments  # (S,) where each segment begins among the N tokens
+        origins = np.cumsum(lengths) - lengths  # (B,) where each example begins
+        places = starts - origins  # (B,) from token number to flat index
+        self.encoded = encoded
+        self.unbranched = not counts.any()
+        self.segment = np.repeat(np.arange(len(segments)), segments)  # (N,)
+        self.example = segment_examples[self.segment]
+        self.in_prefix = is_prefix[self.segment]
+        order = np.arange(len(self.segment))
+        self.places = order + places[self.example]
+        self.tokens = np.concatenate([e.tokens for e in encoded]).astype(np.int64)
+        within = order - begins[self.segment]
+        self.positions = within + np.where(self.in_prefix, 0, prefixes[self.example])
+        # The token before: the previous one, but for the first of a branch the last of the prefix.
+        before = np.where(
+            (within == 0) & ~self.in_prefix,
+            origins[self.example] + prefixes[self.example] - 1,
+            order - 1,
+        )
+        self.sources = before + places[self.example]
+        ends = ~is_prefix
+        ends[firsts] = counts == 0
+        self.branch_ends = (begins + segments - 1 + places[segment_examples])[ends]
+        self.branch_examples = segment_examples[ends]
+        numbers = np.cumsum(ends) - 1
+        numbers[firsts[counts > 0]] += 1  # the prefix counts to the first branch
+        self.branches = numbers[self.segment]
+
+    def label_sources(self) -> tuple[np.ndarray, np.ndarray]:
+        """(P,) flat index that predicts each labelled token, and (N,) which tokens are labelled."""
+        labelled = np.concatenate([e.labelled for e in self.encoded]).astype(np.bool_)
+        if (self.positions[labelled] == 0).any():
+            raise ValueError(
+                "The first token of an example cannot be labelled: nothing predicts it."
+            )
+        return self.sources[labelled], labelled
+
+    def terms(self) -> np.ndarray:
+        """(B,) labelled tokens, or 1."""
+        _, labelled = self.label_sources()
+        counts = np.bincount(self.example[labelled], minlength=len(self.encoded))
+        return np.maximum(counts, 1)
+
+    def mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """(R, 1, T, T): earlier tokens of the same prefix or branch, and the prefix of the own example."""
+        segment = np.full(shape, -1, dtype=np.int32)
+        segment.flat[self.places] = self.segment
+        # To compare with one number, a prefix token is known by its example, any other by nothing.
+        example = np.full(shape, -1, dtype=np.int32)
+        example.flat[self.places] = self.example
+        prefix_of = np.full(shape, -2, dtype=np.int32)
+        prefix_of.flat[self.places] = np.where(self.in_prefix, self.example, -2)
+        seen = segment[:, :, None] == segment[:, None, :]
+        if not self.unbranched:
+            seen |= example[:, :, None] == prefix_of[:, None, :]
+        seen &= np.tri(shape[1], dtype=np.bool_)
+        return seen[:, None]
