@@ -25,11 +25,15 @@ class KeyValueCache:
         self.lengths = [0] * rows
         # Allocated at the first write: under autocast only the keys themselves know their precision.
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        # Kept between the layers of a forward pass, so that the lengths travel to the device once.
+        self._positions: Tensor | None = None
 
     def positions(self, tokens: int, device: torch.device) -> Tensor:
         """(B, T) int64: where the next ``tokens`` tokens of each row stand."""
-        lengths = torch.tensor(self.lengths, device=device)
-        return lengths[:, None] + torch.arange(tokens, device=device)
+        if self._positions is None or self._positions.shape[1] != tokens:
+            lengths = torch.tensor(self.lengths, device=device)
+            self._positions = lengths[:, None] + torch.arange(tokens, device=device)
+        return self._positions
 
     def mask(self, tokens: int, device: torch.device) -> Tensor | None:
         """(B, 1, T, S) bool: what each of the next tokens may see, or None while plain causal attention says the same.
@@ -67,10 +71,12 @@ class KeyValueCache:
     def advance(self, counts: Sequence[int]) -> None:
         """Count the first ``counts[b]`` tokens of row b's last forward pass as read; the rest was padding."""
         self.lengths = [length + count for length, count in zip(self.lengths, counts, strict=True)]
+        self._positions = None
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these."""
         self.lengths = [self.lengths[row] for row in rows]
+        self._positions = None
         longest = max(self.lengths, default=0)
         for layer, tensors in self._layers.items():
             key, value = (self._gather(tensor, rows, longest) for tensor in tensors)
