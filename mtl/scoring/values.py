@@ -1,0 +1,118 @@
+"""The metrics' values, each by a maintained library, and the rows they are computed from.
+
+Classification goes through scikit-learn, correlations through scipy, BLEU through sacrebleu: all in double precision.
+The libraries are imported when a value is asked for, so that checking a config stays quick.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl.scoring import statistics, text
+from mtl.tasks.task import Answer, Example
+
+Array = NDArray[np.float64]
+
+
+def classes(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 2): index answered, index wanted."""
+    rows = np.array(
+        [(answer.value, example.target) for answer, example in zip(answers, examples, strict=True)],
+        dtype=np.float64,
+    )
+    wrong = np.flatnonzero((rows[:, 0] != np.rint(rows[:, 0])) | ~(rows[:, 0] >= 0))
+    if wrong.size:
+        first = wrong[0]
+        raise ValueError(f"row {examples[first].row}: {answers[first].value!r} is not an index")
+    return rows
+
+
+def scores(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 2): score answered, score wanted."""
+    rows = np.array(
+        [(answer.value, example.target) for answer, example in zip(answers, examples, strict=True)],
+        dtype=np.float64,
+    )
+    wrong = np.flatnonzero(~np.isfinite(rows[:, 0]))
+    if wrong.size:
+        raise ValueError(
+            f"row {examples[wrong[0]].row}: the score {rows[wrong[0], 0]} is not finite"
+        )
+    return rows
+
+
+def mean(rows: Array) -> float:
+    """Mean of one number per row; rows (N, 1)."""
+    # fsum is exact, so the order of the rows cannot show in the last digit.
+    return math.fsum(rows[:, 0]) / len(rows)
+
+
+def accuracy(rows: Array) -> float:
+    """Share of rows whose answer is the target; rows (N, 2) of answer and target."""
+    return float(np.mean(rows[:, 0] == rows[:, 1]))
+
+
+def matthews(rows: Array) -> float:
+    """Matthews correlation; rows (N, 2). 0 where a side is constant."""
+    from sklearn.metrics import matthews_corrcoef
+
+    if _constant(rows):
+        return 0.0
+    return float(matthews_corrcoef(rows[:, 1].astype(int), rows[:, 0].astype(int)))
+
+
+def f1(rows: Array) -> float:
+    """F1 of class 1; rows (N, 2). 0 where class 1 is neither answered nor wanted."""
+    from sklearn.metrics import f1_score
+
+    wanted, answered = rows[:, 1] == 1, rows[:, 0] == 1
+    return float(f1_score(wanted, answered, pos_label=True, zero_division=0.0))
+
+
+def macro_f1(rows: Array) -> float:
+    """Mean F1 over the classes that are answered or wanted at least once; rows (N, 2)."""
+    from sklearn.metrics import f1_score
+
+    wanted, answered = rows[:, 1].astype(int), rows[:, 0].astype(int)
+    return float(f1_score(wanted, answered, average="macro", zero_division=0.0))
+
+
+def pearson(rows: Array) -> float:
+    """Pearson correlation; rows (N, 2). 0 where a side is constant."""
+    from scipy.stats import pearsonr
+
+    if _constant(rows):
+        return 0.0
+    return float(pearsonr(_scaled(rows[:, 0]), _scaled(rows[:, 1])).statistic)
+
+
+def spearman(rows: Array) -> float:
+    """Spearman correlation, ties by their mean rank; rows (N, 2). 0 where a side is constant."""
+    from scipy.stats import spearmanr
+
+    return 0.0 if _constant(rows) else float(spearmanr(rows[:, 0], rows[:, 1]).statistic)
+
+
+def _constant(rows: Array) -> bool:
+    spread = rows.max(axis=0) - rows.min(axis=0)
+    return bool((spread <= statistics.NEGLIGIBLE * np.abs(rows).max(axis=0)).any())
+
+
+def _scaled(values: Array) -> Array:
+    """Shift and stretch that leave a correlation alone; small spreads do not warn then."""
+    centred = values - values.mean()
+    return np.asarray(centred / np.abs(centred).max())
+
+
+def bleu(rows: Array) -> float:
+    """Corpus BLEU in 0..1; rows (N, 10) of sufficient statistics."""
+    return float(text.bleu_of_totals(rows.sum(axis=0, keepdims=True))[0])
+
+
+def bits_per_byte(rows: Array) -> float:
+    """Bits per UTF-8 byte of the whole text; rows (N, 2) of nats and bytes."""
+    return math.fsum(rows[:, 0]) / math.log(2) / math.fsum(rows[:, 1])
