@@ -49,7 +49,9 @@ class Heads(nn.Module):
             nn.init.normal_(head.weight, std=0.02, generator=generator)
             if not task.is_open:
                 # A score starts from the middle of its range, not from a constant far outside it.
-                nn.init.constant_(head.bias, sum(task.config.range) / 2 if task.kind == "regression" else 0.0)
+                nn.init.constant_(
+                    head.bias, sum(task.config.range) / 2 if task.kind == "regression" else 0.0
+                )
             self.heads[task.name] = head
 
     def losses(self, decoder: Decoder, batch: Batch) -> Tensor:
@@ -85,9 +87,13 @@ class Heads(nn.Module):
             log_probabilities = grouped_log_softmax(outputs.squeeze(1), examples, len(batch.task))
             right = _position_in_group(examples) == target.long()
             return zeros.index_add(0, examples[right], -log_probabilities[right])
-        return zeros.index_add(0, examples, F.cross_entropy(outputs, target.long(), reduction="none"))
+        return zeros.index_add(
+            0, examples, F.cross_entropy(outputs, target.long(), reduction="none")
+        )
 
-    def answers(self, decoder: Decoder, batch: Batch, task: Task, vocabulary: Vocabulary) -> list[Answer]:
+    def answers(
+        self, decoder: Decoder, batch: Batch, task: Task, vocabulary: Vocabulary
+    ) -> list[Answer]:
         """(B,) answers to a batch of one task."""
         head = self.heads[task.name]
         if task.is_open:
@@ -102,13 +108,18 @@ class Heads(nn.Module):
         else:
             by_example = outputs.log_softmax(-1).double().tolist()
         return [
-            Answer(value=max(range(len(row)), key=row.__getitem__), scores=tuple(row)) for row in by_example
+            Answer(value=max(range(len(row)), key=row.__getitem__), scores=tuple(row))
+            for row in by_example
         ]
 
 
 def grouped_log_softmax(scores: Tensor, groups: Tensor, count: int) -> Tensor:
     """(M,) log-softmax of scores within each group; ``groups`` (M,) are indices below ``count``."""
-    highest = scores.detach().new_full((count,), -torch.inf).scatter_reduce(0, groups, scores.detach(), "amax")
+    highest = (
+        scores.detach()
+        .new_full((count,), -torch.inf)
+        .scatter_reduce(0, groups, scores.detach(), "amax")
+    )
     shifted = scores - highest[groups]
     total = scores.new_zeros(count).index_add(0, groups, shifted.exp())
     return shifted - total[groups].log()
@@ -121,4 +132,3 @@ def _position_in_group(groups: Tensor) -> Tensor:
     first[1:] = groups[1:] != groups[:-1]
     starts = torch.where(first, index, torch.zeros_like(index)).cummax(0).values
     return index - starts
-

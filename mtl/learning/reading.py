@@ -68,7 +68,9 @@ def for_heads(
     assert example.target is not None
     return [
         Encoded(
-            tokens=np.array([*prefix, *(token for choice in choices for token in choice)], dtype=np.int32),
+            tokens=np.array(
+                [*prefix, *(token for choice in choices for token in choice)], dtype=np.int32
+            ),
             labelled=np.zeros(len(prefix) + sum(map(len, choices)), dtype=bool),
             branches=tuple(map(len, choices)),
             target=float(example.target),
@@ -101,7 +103,9 @@ def as_text(
     shown = [answers[right]] if purpose == "train" else answers
     return [
         Encoded(
-            tokens=np.array([*prefix, *(token for answer in shown for token in answer)], dtype=np.int32),
+            tokens=np.array(
+                [*prefix, *(token for answer in shown for token in answer)], dtype=np.int32
+            ),
             labelled=np.arange(len(prefix) + sum(map(len, shown))) >= len(prefix),
             branches=() if purpose == "train" else tuple(map(len, shown)),
             target=float(right),

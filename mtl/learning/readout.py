@@ -49,7 +49,11 @@ def per_example(values: Tensor, batch: Batch) -> list[list[float]]:
 
 
 def text_answers(
-    decoder: Decoder, batch: Batch, task: Task, vocabulary: Vocabulary, project: Project | None = None
+    decoder: Decoder,
+    batch: Batch,
+    task: Task,
+    vocabulary: Vocabulary,
+    project: Project | None = None,
 ) -> list[Answer]:
     """Answers of one task read from text: the likeliest of a closed answer space, or decoded greedily.
 
@@ -60,7 +64,11 @@ def text_answers(
     """
     if task.kind == "generation":
         prompts = [encoded.tokens.tolist() for encoded in batch.encoded]
-        banned = [token for token in range(vocabulary.base_size, vocabulary.size) if token != vocabulary.end]
+        banned = [
+            token
+            for token in range(vocabulary.base_size, vocabulary.size)
+            if token != vocabulary.end
+        ]
         tokens = generate(
             decoder,
             prompts,
@@ -77,6 +85,8 @@ def text_answers(
     answers = []
     for branches in by_example:
         best = min(range(len(branches)), key=branches.__getitem__)
-        value = float(score_values(task, len(branches))[best]) if task.kind == "regression" else best
+        value = (
+            float(score_values(task, len(branches))[best]) if task.kind == "regression" else best
+        )
         answers.append(Answer(value=value, scores=tuple(-nats for nats in branches)))
     return answers

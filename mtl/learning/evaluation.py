@@ -1,0 +1,73 @@
+"""A strategy's answers to the rows of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from mtl.data.loader import evaluation_batches
+from mtl.data.store import EncodedSplit
+from mtl.learning.strategy import Strategy
+from mtl.tasks.task import Answer, Task
+
+Advance = Callable[[int], None]
+"""Called with the number of rows that were answered since the last call."""
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; the former mode comes back."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        module.train(training)
+
+
+def answer_split(
+    strategy: Strategy,
+    task: Task,
+    store: EncodedSplit,
+    *,
+    batch_tokens: int,
+    device: torch.device | str = "cpu",
+    rank: int = 0,
+    world: int = 1,
+    advance: Advance | None = None,
+) -> list[Answer]:
+    """One answer per example of the split, in its order.
+
+    Batches depend on the split alone, and a row's answer does not depend on its batch. With ``world`` > 1 each
+    device answers its share of the batches and all of them receive every answer.
+    """
+    found: dict[int, Answer] = {}
+    with evaluating(strategy):
+        for batch in evaluation_batches(store, 0, batch_tokens, rank=rank, world=world):
+            for row, answer in zip(
+                batch.rows, strategy.answers(batch.to(device), task), strict=True
+            ):
+                found[row] = answer
+            if advance is not None:
+                advance(len(batch.rows))
+    if world > 1:
+        shares: list[dict[int, Answer] | None] = [None] * world
+        torch.distributed.all_gather_object(shares, found)
+        found = {row: answer for share in shares if share for row, answer in share.items()}
+    return _by_example(store, found)
+
+
+def _by_example(store: EncodedSplit, found: dict[int, Answer]) -> list[Answer]:
+    """Answers in the order of the examples; the chunks of a long document are summed."""
+    answers: dict[int, Answer] = {}
+    for row in range(len(store)):
+        example = int(store.examples[row])
+        if example in answers:
+            answers[example] = Answer(value=answers[example].value + found[row].value)  # type: ignore[operator]
+        else:
+            answers[example] = found[row]
+    return [answers[example] for example in sorted(answers)]

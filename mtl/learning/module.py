@@ -1,0 +1,106 @@
+"""The one LightningModule: any strategy, its loss, its optimizer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from mtl.config.schema import OptimizerConfig
+from mtl.data.batch import Batch
+from mtl.learning.schedule import adamw, multiplier
+from mtl.learning.strategy import Strategy
+
+
+class NonFiniteLoss(Exception):
+    """A loss became infinite or not a number. No update was made with it.
+
+    :param step: The optimizer step it stopped, counted from 0.
+    :param rows: (task, position of the row in its training split) of every example with such a loss.
+    """
+
+    def __init__(self, step: int, rows: Sequence[tuple[str, int]]):
+        self.step = step
+        self.rows = tuple(rows)
+        shown = ", ".join(f"{task} row {row}" for task, row in self.rows[:5])
+        more = f" and {len(self.rows) - 5} more" if len(self.rows) > 5 else ""
+        super().__init__(f"the loss is not finite at step {step}: {shown}{more}")
+
+
+class MultiTaskModule(pl.LightningModule):
+    """Trains a strategy that was built around its decoder.
+
+    :param strategy: The paradigm, built.
+    :param optimizer: AdamW and its schedule.
+    :param tokens_after: (steps,) tokens consumed when each step of the budget is over; the schedule follows them.
+    :param seed: Seeds dropout anew at every step, so that a resumed run draws the same masks.
+    """
+
+    def __init__(
+        self, strategy: Strategy, *, optimizer: OptimizerConfig, tokens_after: np.ndarray, seed: int
+    ):
+        super().__init__()
+        self.strategy = strategy
+        self._optimizer = optimizer
+        self._shares = tokens_after / tokens_after[-1]
+        self._seed = seed
+        self._names = [task.name for task in strategy.tasks]
+        # No buffer: DistributedDataParallel would overwrite each device's sums with those of the first.
+        self.loss_sums = torch.zeros(2, len(self._names))
+
+    def on_fit_start(self) -> None:
+        self.loss_sums = self.loss_sums.to(self.device)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        if getattr(self.strategy.decoder.config, "dropout", 0.0):
+            torch.manual_seed(self._step_seed(batch_index))
+        losses = self.strategy.losses(batch).float()
+        finite = torch.isfinite(losses) | (batch.weight == 0)
+        if not finite.all():
+            bad = (~finite).nonzero().squeeze(1).tolist()
+            raise NonFiniteLoss(
+                self.global_step, [(self._names[int(batch.task[i])], batch.rows[i]) for i in bad]
+            )
+        with torch.no_grad():
+            counted = (batch.weight > 0).float()
+            self.loss_sums[0].index_add_(0, batch.task, losses.detach() * counted)
+            self.loss_sums[1].index_add_(0, batch.task, counted)
+        # Weights are those of the whole step; Lightning averages over accumulated pieces and devices.
+        pieces = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return (losses * batch.weight).sum() * pieces
+
+    def pop_losses(self) -> dict[str, float]:
+        """Mean loss per task since the last call, over all devices; tasks that were not drawn are absent."""
+        sums = self.gathered_loss_sums()
+        self.loss_sums.zero_()
+        totals, counts = sums.tolist()
+        return {
+            name: total / count
+            for name, total, count in zip(self._names, totals, counts, strict=True)
+            if count
+        }
+
+    def gathered_loss_sums(self) -> Tensor:
+        """(2, K) sums of losses and numbers of examples per task since the last ``pop_losses``, over all devices."""
+        sums = self.loss_sums.clone()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        return sums
+
+    def configure_optimizers(self) -> Any:
+        optimizer = adamw(self.strategy, self._optimizer, fused=True)
+        schedule = LambdaLR(optimizer, self._multiplier)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _multiplier(self, step: int) -> float:
+        return multiplier(float(self._shares[min(step, len(self._shares) - 1)]), self._optimizer)
+
+    def _step_seed(self, batch_index: int) -> int:
+        text = f"{self._seed}/dropout/{self.global_step}/{batch_index}/{self.global_rank}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")

@@ -1,0 +1,178 @@
+"""What happens between two steps: scoring, logging, checkpoints, and stopping when asked to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from mtl.config.errors import Interrupted
+from mtl.learning.module import MultiTaskModule
+
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The selection split, scored once."""
+
+    value: float
+    """What selects: higher is better."""
+    metrics: Mapping[str, float]
+    """Everything measured, by name."""
+
+
+class Supervisor(pl.Callback):
+    """Scores the selection split, logs, writes checkpoints, and answers signals, in this order after a step.
+
+    ``last.ckpt`` holds all a run needs to go on as if it had never stopped; ``best.ckpt`` holds the weights that
+    scored best on the selection split. Both are replaced atomically. After SIGINT or SIGTERM the step in progress
+    is finished, ``last.ckpt`` is written, and :class:`Interrupted` is raised.
+
+    :param folder: Where the checkpoints go.
+    :param tokens_after: (steps,) tokens consumed when each step is over.
+    :param score: Scores the selection split; called on every device.
+    :param score_at: Numbers of finished steps after which ``score`` is called.
+    :param log: Receives (finished steps, tokens, values); called on the first device alone.
+    :param log_every: Steps between two logs of the losses.
+    :param save_every: Steps between two checkpoints.
+    :param step_done: Receives (finished steps, latest losses per task) after every step on the first device.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        tokens_after: np.ndarray,
+        score: Callable[[], Scored],
+        score_at: Collection[int],
+        log: Callable[[int, int, Mapping[str, float]], None],
+        log_every: int,
+        save_every: int,
+        step_done: Callable[[int, Mapping[str, float]], None],
+    ):
+        self._folder = folder
+        self._tokens_after = tokens_after
+        self._score = score
+        self._score_at = frozenset(score_at)
+        self._log = log
+        self._log_every = log_every
+        self._save_every = save_every
+        self._step_done = step_done
+        self._losses: dict[str, float] = {}
+        self._loss_sums: torch.Tensor | None = None
+        self._steps_seen = 0
+        self._signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+        self._started = time.monotonic()
+        self._seconds_before = 0.0
+        self.best_value: float | None = None
+        self.best_step: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, interrupted stretches included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "seconds": self.seconds,
+            "losses": dict(self._losses),
+            "loss_sums": self._loss_sums,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_value = state_dict["best_value"]
+        self.best_step = state_dict["best_step"]
+        self._seconds_before = state_dict["seconds"]
+        self._losses = dict(state_dict["losses"])
+        self._loss_sums = state_dict["loss_sums"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, MultiTaskModule)
+        self._started = time.monotonic()
+        self._steps_seen = trainer.global_step
+        if self._loss_sums is not None and trainer.is_global_zero:
+            pl_module.loss_sums.copy_(self._loss_sums)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._remember)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        while self._handlers:
+            number, handler = self._handlers.popitem()
+            signal.signal(number, handler)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        step = trainer.global_step
+        if step == self._steps_seen:
+            return  # a piece of an accumulated step
+        self._steps_seen = step
+        assert isinstance(pl_module, MultiTaskModule)
+        first, final = trainer.is_global_zero, step == len(self._tokens_after)
+        tokens = int(self._tokens_after[step - 1])
+        if step % self._log_every == 0 or final:
+            self._losses = pl_module.pop_losses()
+            values = {f"{task}/loss": loss for task, loss in self._losses.items()}
+            values["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+            if first:
+                self._log(step, tokens, values)
+        if step in self._score_at:
+            self._select(trainer, step, tokens)
+        stop = self._asked_to_stop(trainer)
+        if stop is not None or final or step % self._save_every == 0:
+            self._loss_sums = pl_module.gathered_loss_sums().cpu()
+            self.save(trainer, self._folder / LAST)
+        if first:
+            self._step_done(step, self._losses)
+        if stop is not None and not final:
+            raise Interrupted(stop)
+
+    def _select(self, trainer: pl.Trainer, step: int, tokens: int) -> None:
+        scored = self._score()
+        if trainer.is_global_zero:
+            self._log(step, tokens, scored.metrics)
+        if self.best_value is None or scored.value > self.best_value:
+            self.best_value, self.best_step = scored.value, step
+            self.save(trainer, self._folder / BEST, weights_only=True)
+
+    def save(self, trainer: pl.Trainer, path: Path, *, weights_only: bool = False) -> None:
+        """Write a checkpoint beside its place and move it there in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = path.with_name(f".{path.name}.partial")
+        trainer.save_checkpoint(written, weights_only=weights_only)
+        if trainer.is_global_zero:
+            with written.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(written, path)
+        trainer.strategy.barrier()
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+
+    def _asked_to_stop(self, trainer: pl.Trainer) -> int | None:
+        """The signal any device received, so that all of them stop after the same step."""
+        if trainer.world_size == 1:
+            return self._signal
+        received = torch.tensor(self._signal or 0, device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(received, torch.distributed.ReduceOp.MAX)
+        return int(received) or None
