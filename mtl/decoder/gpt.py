@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
 from mtl.decoder.cache import KeyValueCache
 
@@ -104,6 +105,7 @@ class Decoder(nn.Module):
     :param base_vocabulary: Rows that a later, larger vocabulary would share; the rows after are special
         tokens, each drawn on its own. None: all rows.
     :param seed: Fixes the initial weights.
+    :raises UserError: where the width is not a multiple of the heads.
     """
 
     def __init__(
@@ -116,8 +118,9 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         if config.width % config.heads:
-            raise ValueError(
-                f"`width` must be a multiple of `heads`, got {config.width} and {config.heads}"
+            raise UserError(
+                f"width must be a multiple of heads, got {config.width} and {config.heads}",
+                where=f"decoder {config.name}",
             )
         base = vocabulary_size if base_vocabulary is None else base_vocabulary
         if base > vocabulary_size:
