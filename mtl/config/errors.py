@@ -64,3 +64,14 @@ def unknown_name(
         hints.append(f"did you mean: {guess}")
     hints.append(f"available: {', '.join(options)}" if options else "none is available")
     return UserError(f"unknown {kind} '{name}'", where=where, hints=hints)
+
+
+class Interrupted(Exception):
+    """A signal ended the work after what can be resumed was written.
+
+    :param signal: Number of the signal; the exit status is 128 more (130 for SIGINT, 143 for SIGTERM).
+    """
+
+    def __init__(self, signal: int):
+        self.signal = int(signal)
+        super().__init__(f"interrupted by signal {self.signal}")

@@ -50,6 +50,8 @@ class HubConfig:
     """Repository of the dataset, such as ``nyu-mll/glue``."""
     name: str | None = None
     """Configuration of the dataset, such as ``sst2``."""
+    splits: dict[str, str] = field(default_factory=dict)
+    """Split of the hub for a split named in the task file, where the two differ: ``{validation: test}``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,9 @@ class SourceConfig:
     """Published split that selects, where a labelled test split exists to report."""
     report: str = "validation"
     """Published split whose score is reported."""
+    documents: Literal["rows", "articles", "blocks"] = "rows"
+    """How rows become documents (language modelling only). ``rows``: each row is one. ``articles``: lines are
+    joined up to the next ``= Title =``. ``blocks``: 64 lines are joined, up to a blank line where there are any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +108,11 @@ class TaskConfig:
     """Name of a column that holds a list of acceptable answers (open tasks), in place of ``target`` at scoring."""
     max_answer_tokens: int = 32
     """Longest answer that is decoded (open tasks)."""
+    unlabelled: str | None = None
+    """Target of rows without a gold label, such as ``-1``: they are left out, and counted in the record."""
+    identifying: list[int] = field(default_factory=list)
+    """Segments (0 is the first) that alone give a row away when another row has them too: a premise, a passage,
+    a dialogue. Empty: only all segments together do."""
     metrics: list[str] = field(default_factory=list)
     """Names of the metrics, the first is the primary one."""
     description: str = ""
@@ -320,3 +330,55 @@ class FitConfig:
     """Folder of the run; null makes a dated one under runs/."""
     resume: str | None = None
     """A run folder to go on with; nothing else may be given beside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceConfig:
+    """Where data lies, for a finished run; what is null is taken from the run."""
+
+    root: str | None = None
+    """Folder with ``<dataset>/<split>.parquet``; null is the run's."""
+    cache: str | None = None
+    """Folder for tokenised data; null is the run's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Everything ``python -m mtl.evaluate`` can be told."""
+
+    run: str
+    """Folder of the finished run."""
+    tasks: list[str] | None = None
+    """Tasks to score, those the run never saw included; null is the run's own."""
+    task: dict[str, TaskConfig] = field(default_factory=dict)
+    """Full definition of each named task (filled from configs/task)."""
+    data: PlaceConfig = field(default_factory=PlaceConfig)
+    """Where data lies."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which checkpoint is scored."""
+    split: Literal["report", "selection"] = "report"
+    """Which split is scored."""
+    rows: int | None = None
+    """At most this many rows per task; null for all. A cut is said in the table."""
+    batch_tokens: int = 8192
+    """Tokens scored at once."""
+    resamples: int = 1000
+    """Bootstrap resamples of each interval."""
+    out: str | None = None
+    """JSON file for the scores; null only prints them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """Everything ``python -m mtl.predict`` can be told: ``text`` or ``file``, not both."""
+
+    run: str
+    """Folder of the finished run."""
+    task: str | None = None
+    """Task that is answered; null where the run has only one."""
+    text: str | dict[str, Any] | None = None
+    """One input: a text, or the columns of a row as ``{premise: ..., hypothesis: ...}``."""
+    file: str | None = None
+    """Inputs: .jsonl, .csv or .txt; ``-`` is standard input."""
+    checkpoint: Literal["best", "last"] = "best"
+    """Which checkpoint answers."""

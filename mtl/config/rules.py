@@ -1,0 +1,161 @@
+"""Ranges of values, and rules between keys, beyond what types say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig
+from mtl.config.values import Problem
+
+Test = Callable[[float], bool]
+
+AT_LEAST_ONE: tuple[str, Test] = ("at least 1", lambda value: value >= 1)
+NOT_NEGATIVE: tuple[str, Test] = ("0 or more", lambda value: value >= 0)
+POSITIVE: tuple[str, Test] = ("more than 0", lambda value: value > 0)
+BELOW_ONE: tuple[str, Test] = ("at least 0 and below 1", lambda value: 0 <= value < 1)
+SHARE: tuple[str, Test] = ("between 0 and 1", lambda value: 0 <= value <= 1)
+
+RANGES: dict[str, tuple[str, Test]] = {
+    "seed": NOT_NEGATIVE,
+    "decoder.layers": AT_LEAST_ONE,
+    "decoder.width": AT_LEAST_ONE,
+    "decoder.heads": AT_LEAST_ONE,
+    "decoder.context": AT_LEAST_ONE,
+    "decoder.dropout": BELOW_ONE,
+    "mixture.temperature": POSITIVE,
+    "mixture.cap": AT_LEAST_ONE,
+    "tokenizer.vocabulary": ("at least 257, the bytes and one merge", lambda value: value >= 257),
+    "corpus.documents": AT_LEAST_ONE,
+    "corpus.demonstrations": SHARE,
+    "optimizer.learning_rate": POSITIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.epsilon": POSITIVE,
+    "optimizer.warmup": SHARE,
+    "optimizer.final": SHARE,
+    "optimizer.clip": POSITIVE,
+    "trainer.devices": AT_LEAST_ONE,
+    "trainer.threads": AT_LEAST_ONE,
+    "budget.tokens": AT_LEAST_ONE,
+    "budget.steps": AT_LEAST_ONE,
+    "budget.epochs": POSITIVE,
+    "batch.tokens": AT_LEAST_ONE,
+    "batch.accumulate": AT_LEAST_ONE,
+    "data.selection_rows": AT_LEAST_ONE,
+    "data.selection_share": ("more than 0 and below 1", lambda value: 0 < value < 1),
+    "evaluation.times": AT_LEAST_ONE,
+    "evaluation.selection_rows": AT_LEAST_ONE,
+    "evaluation.rows": AT_LEAST_ONE,
+    "evaluation.batch_tokens": AT_LEAST_ONE,
+    "evaluation.resamples": AT_LEAST_ONE,
+    "record.every": AT_LEAST_ONE,
+    "record.checkpoint_every": AT_LEAST_ONE,
+    "rows": AT_LEAST_ONE,
+    "batch_tokens": AT_LEAST_ONE,
+    "resamples": AT_LEAST_ONE,
+}
+"""Range of each number: in words, and as a test."""
+
+
+def broken_rules(schema: type, config: dict[str, Any]) -> list[Problem]:
+    """Every rule that a mapping breaks; a value of a wrong type is left to the type check."""
+    problems = [
+        Problem(key, "range", found=value, expected=words)
+        for key, (words, test) in RANGES.items()
+        if _is_number(value := get(config, key)) and not test(value)
+    ]
+    for kind, rules in RULES.items():
+        if issubclass(schema, kind):
+            for rule in rules:
+                problems.extend(rule(config))
+    return problems
+
+
+def get(config: Any, key: str) -> Any:
+    """The value under a dotted key, or None."""
+    for part in key.split("."):
+        config = config.get(part) if isinstance(config, dict) else None
+    return config
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _heads_divide_width(config: dict[str, Any]) -> Iterator[Problem]:
+    width, heads = get(config, "decoder.width"), get(config, "decoder.heads")
+    if isinstance(width, int) and isinstance(heads, int) and heads > 0 and width % heads:
+        yield Problem(
+            "decoder.width", "range", width, f"a multiple of decoder.heads, which is {heads}"
+        )
+
+
+def _one_budget(config: dict[str, Any]) -> Iterator[Problem]:
+    budget = config.get("budget")
+    if not isinstance(budget, dict):
+        return
+    given = {name: value for name, value in budget.items() if value is not None}
+    if len(given) != 1:
+        yield Problem(
+            "budget", "range", given, "exactly one of budget.tokens, budget.steps and budget.epochs"
+        )
+
+
+def _tasks_are_a_set(config: dict[str, Any]) -> Iterator[Problem]:
+    tasks = config.get("tasks")
+    if not isinstance(tasks, list):
+        return
+    if not tasks:
+        yield Problem("tasks", "range", tasks, "at least one task")
+    elif len({str(task) for task in tasks}) < len(tasks):
+        yield Problem("tasks", "range", tasks, "a list that names each task once")
+
+
+def _rates_name_tasks(config: dict[str, Any]) -> Iterator[Problem]:
+    rates, tasks = get(config, "mixture.rates"), config.get("tasks")
+    if get(config, "mixture.name") == "explicit" and isinstance(tasks, list) and isinstance(rates, dict):
+        if set(rates) != set(tasks):
+            words = f"one rate for each of {', '.join(map(str, tasks))}"
+            yield Problem("mixture.rates", "range", rates, words)
+    elif rates:
+        yield Problem("mixture.rates", "range", rates, "empty, unless mixture=explicit")
+    if isinstance(rates, dict):
+        for name, rate in rates.items():
+            if _is_number(rate) and rate <= 0:
+                yield Problem(f"mixture.rates.{name}", "range", rate, "more than 0")
+
+
+def _betas(config: dict[str, Any]) -> Iterator[Problem]:
+    betas = get(config, "optimizer.betas")
+    if isinstance(betas, list) and all(_is_number(beta) for beta in betas):
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            yield Problem("optimizer.betas", "range", betas, "two numbers, each at least 0 and below 1")
+
+
+def _named_part(key: str, kind: str, part: str) -> Callable[[dict[str, Any]], Iterator[Problem]]:
+    def rule(config: dict[str, Any]) -> Iterator[Problem]:
+        if get(config, f"{key}.kind") == kind and get(config, f"{key}.{part}") is None:
+            yield Problem(f"{key}.{part}", "range", None, f"given where {key}.kind is {kind}")
+
+    return rule
+
+
+def _text_or_file(config: dict[str, Any]) -> Iterator[Problem]:
+    given = {name: config[name] for name in ("text", "file") if config.get(name) is not None}
+    if len(given) != 1:
+        yield Problem("text", "range", given, "given, or file, and not both")
+
+
+RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
+    FitConfig: (
+        _heads_divide_width,
+        _one_budget,
+        _tasks_are_a_set,
+        _rates_name_tasks,
+        _betas,
+        _named_part("tokenizer", "folder", "folder"),
+        _named_part("corpus", "source", "source"),
+    ),
+    EvaluateConfig: (_tasks_are_a_set,),
+    PredictConfig: (_text_or_file,),
+}
