@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import hashlib
 import json
 import logging
 import os
 import re
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mtl.record.files import to_json, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # Set before mlflow is imported, and only where the person has not: a dead server must be noticed in seconds
 # (MLflow's own defaults wait minutes), and nobody is reported to anybody.
@@ -93,7 +101,9 @@ class Store:
         """Find or create the experiment and the run. May be called again after it failed."""
         from mlflow import MlflowClient
 
-        self._client = MlflowClient(tracking_uri=self.uri)
+        with _alone(self.uri):
+            self._client = MlflowClient(tracking_uri=self.uri)
+            self._client.get_experiment_by_name(description.experiment)  # makes a new database
         run = self._existing(description.run_id or self._remembered())
         if run is None:
             tags = {
@@ -245,6 +255,22 @@ def cut(text: str) -> str:
 def redact(text: str) -> str:
     """``text`` without passwords of URIs."""
     return re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", text)
+
+
+@contextlib.contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """Keep other processes of this user from making the same SQLite database at the same time.
+
+    MLflow has a lock of its own around this, and yet two processes that start together on a new database fail with
+    "table experiments already exists" (3.17.2).
+    """
+    if fcntl is None or not uri.startswith("sqlite:"):
+        yield
+        return
+    digest = hashlib.sha256(f"{_user()} {uri}".encode()).hexdigest()[:16]
+    with open(Path(tempfile.gettempdir()) / f"mtl-mlflow-{digest}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _user() -> str:

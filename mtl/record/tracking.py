@@ -187,7 +187,7 @@ class MlflowTracker(Tracker):
         points, files = len(self._points), len(self._files)
         if points or files or self._rejected or not self._closed:
             what = [f"{points} values" if points else "", f"{files} files" if files else ""]
-            what.append(f"{self._rejected} refused entries" if self._rejected else "")
+            what.append(f"{self._rejected} refused" if self._rejected else "")
             missing = ", ".join(filter(None, what)) or "the end of the run"
             self._warn(f"not written to MLflow at {redact(self.uri)}: {missing} ({self._failure})")
         self._closed = True
@@ -259,7 +259,9 @@ class MlflowTracker(Tracker):
         self._say(f"warning: {text}")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause  # MLflow wraps "connection refused" in half a page
     lines = str(error).strip().splitlines() or [""]
     text = redact(lines[0])
     return f"{type(error).__name__}: {text if len(text) <= 200 else text[:197] + '...'}"
