@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,25 +12,32 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
+from mtl.config.errors import UserError
 from mtl.config.schema import OptimizerConfig
 from mtl.data.batch import Batch
 from mtl.learning.schedule import adamw, multiplier
 from mtl.learning.strategy import Strategy
 
 
-class NonFiniteLoss(Exception):
+class NonFiniteLossError(UserError):
     """A loss became infinite or not a number. No update was made with it.
 
-    :param step: The optimizer step it stopped, counted from 0.
-    :param rows: (task, position of the row in its training split) of every example with such a loss.
+    :param step: Number of finished optimizer steps.
+    :param rows: Task and row of every example of this device with such a loss.
     """
 
-    def __init__(self, step: int, rows: Sequence[tuple[str, int]]):
+    def __init__(self, step: int, rows: Sequence[str]):
         self.step = step
         self.rows = tuple(rows)
-        shown = ", ".join(f"{task} row {row}" for task, row in self.rows[:5])
+        shown = ", ".join(self.rows[:5])
         more = f" and {len(self.rows) - 5} more" if len(self.rows) > 5 else ""
-        super().__init__(f"the loss is not finite at step {step}: {shown}{more}")
+        super().__init__(
+            f"the loss is not finite after {step} steps, at {shown}{more}",
+            hints=[
+                "no update was made with it; the last checkpoint stays",
+                "a lower optimizer.learning_rate or optimizer.clip may help; or look at these rows",
+            ],
+        )
 
 
 class MultiTaskModule(pl.LightningModule):
@@ -40,16 +47,24 @@ class MultiTaskModule(pl.LightningModule):
     :param optimizer: AdamW and its schedule.
     :param tokens_after: (steps,) tokens consumed when each step of the budget is over; the schedule follows them.
     :param seed: Seeds dropout anew at every step, so that a resumed run draws the same masks.
+    :param describe_row: Names a training row for a message, from the index of its task and its position.
     """
 
     def __init__(
-        self, strategy: Strategy, *, optimizer: OptimizerConfig, tokens_after: np.ndarray, seed: int
+        self,
+        strategy: Strategy,
+        *,
+        optimizer: OptimizerConfig,
+        tokens_after: np.ndarray,
+        seed: int,
+        describe_row: Callable[[int, int], str],
     ):
         super().__init__()
         self.strategy = strategy
         self._optimizer = optimizer
         self._shares = tokens_after / tokens_after[-1]
         self._seed = seed
+        self._describe_row = describe_row
         self._names = [task.name for task in strategy.tasks]
         # No buffer: DistributedDataParallel would overwrite each device's sums with those of the first.
         self.loss_sums = torch.zeros(2, len(self._names))
@@ -64,9 +79,8 @@ class MultiTaskModule(pl.LightningModule):
         finite = torch.isfinite(losses) | (batch.weight == 0)
         if not finite.all():
             bad = (~finite).nonzero().squeeze(1).tolist()
-            raise NonFiniteLoss(
-                self.global_step, [(self._names[int(batch.task[i])], batch.rows[i]) for i in bad]
-            )
+            rows = [self._describe_row(int(batch.task[i]), batch.rows[i]) for i in bad]
+            raise NonFiniteLossError(self.global_step, rows)
         with torch.no_grad():
             counted = (batch.weight > 0).float()
             self.loss_sums[0].index_add_(0, batch.task, losses.detach() * counted)

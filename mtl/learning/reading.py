@@ -116,11 +116,8 @@ def as_text(
 
 def document(example: Example, vocabulary: Vocabulary, context: int) -> list[Encoded]:
     """A document between two end tokens, in chunks of the context; each of its tokens is predicted exactly once."""
-    tokens = [vocabulary.end, *vocabulary.encode(example.references[0]), vocabulary.end]
-    return [
-        Encoded(tokens=np.asarray(chunk, dtype=np.int32), labelled=np.arange(len(chunk)) > 0)
-        for chunk in chunks(tokens, context)
-    ]
+    tokens = [*vocabulary.encode(example.references[0]), vocabulary.end]
+    return chunks(tokens, context, first=vocabulary.end)
 
 
 def _open(

@@ -73,6 +73,12 @@ class Task:
     selection: Split | None
     report: Split
 
+    @classmethod
+    def without_rows(cls, config: TaskConfig) -> Task:
+        """The task alone: what a model needs to answer it, with no row loaded."""
+        empty = Split(name=config.source.report, examples=(), fingerprint="")
+        return cls(config=config, train=None, selection=None, report=empty)
+
     @property
     def name(self) -> str:
         return self.config.name
