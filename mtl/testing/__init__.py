@@ -1,0 +1,1 @@
+"""Test suites that strategies of other packages inherit."""
