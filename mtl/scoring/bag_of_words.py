@@ -7,7 +7,7 @@ features: the share of each one's distinct words that the other has, the share c
 cosine of their counts, and the difference of their lengths.
 
 Models: logistic regression for classes; the same on (row, choice) pairs, right or wrong, for multiple choice;
-ridge regression for scores. The strength of the regularisation is the best of three on the selection split.
+ridge regression for scores. The strength of the regularisation is the best of four on the selection split.
 No random numbers are used anywhere.
 """
 
@@ -27,7 +27,7 @@ from mtl.scoring.score import TaskScore, score_task
 from mtl.tasks.task import Answer, Example, Task
 
 WORD = r"\w+|[^\w\s]"
-STRENGTHS = (0.1, 1.0, 10.0)
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 """Values tried of logistic regression's C, and of 1 / alpha of the ridge."""
 
 
@@ -86,13 +86,13 @@ class _Features:
             for vectoriser, side in zip(self.sides, zip(*rows, strict=True), strict=True)
         ]
         if len(self.sides) > 1:
-            bags = [[Counter(re.findall(WORD, text.lower())) for text in row] for row in rows]
-            blocks.append(
-                csr_matrix(
-                    [sum((_overlap(*pair) for pair in combinations(row, 2)), []) for row in bags]
-                )
-            )
+            blocks.append(csr_matrix([_overlaps(row) for row in rows]))
         return hstack(blocks, format="csr")
+
+
+def _overlaps(row: tuple[str, ...]) -> list[float]:
+    bags = [Counter(re.findall(WORD, text.lower())) for text in row]
+    return [number for left, right in combinations(bags, 2) for number in _overlap(left, right)]
 
 
 def _overlap(left: Counter[str], right: Counter[str]) -> list[float]:
