@@ -69,7 +69,7 @@ def examples(task: Task, count: int) -> list[Example]:
             answers = tuple(f" {choice}" for choice in choices)
             made.append(Example(row, (text,), prompt, index % 2, answers, choices))
         else:
-            made.append(Example(row, (text,), prompt, None, references=(text[::-1][:12],)))
+            made.append(Example(row, (text,), prompt, None, references=(text[::-1][:6],)))
     return made
 
 
