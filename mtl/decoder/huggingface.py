@@ -49,7 +49,7 @@ _BLOCK_NAMES = {
     "feed_forward.output": "mlp.c_proj",
 }
 # Constants that old files carry beside the weights.
-_BUFFERS = ("attn.bias", "attn.masked_bias", "position_ids")
+_BUFFERS = (".attn.bias", ".attn.masked_bias", "position_ids")
 _WEIGHT_FILES = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from mtl.config.errors import UserError
+from mtl.decoder.cache import KeyValueCache
+from mtl.decoder.generation import generate, probabilities
+from mtl.decoder.gpt import Decoder
+
+PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [12, 13], [4], [14, 15, 16, 17, 18]]
+NORMS = pytest.mark.parametrize("norm", ["pre", "post"])
+
+
+def slowly(decoder: Decoder, prompt: list[int], new: int) -> list[int]:
+    """Greedy decoding that reads the whole sequence again for every token."""
+    tokens = list(prompt)
+    for _ in range(new):
+        logits = decoder.logits(decoder(torch.tensor([tokens]))[0, -1])
+        tokens.append(int(logits.argmax()))
+    return tokens[len(prompt) :]
+
+
+@NORMS
+def test_cached_generation_equals_reading_everything_again(make, norm) -> None:
+    decoder = make(norm=norm, scale=10)
+    expected = [slowly(decoder, prompt, 20) for prompt in PROMPTS]
+    assert len({tuple(tokens) for tokens in expected}) == 5  # two prompts are equal
+    assert generate(decoder, PROMPTS, max_new_tokens=20) == expected
+
+
+@NORMS
+def test_hidden_states_do_not_depend_on_the_neighbours(make, norm) -> None:
+    """Prefill and three single steps of rows of unequal length against full passes of each row alone."""
+    decoder = make(norm=norm, scale=10)
+    sequences = [torch.arange(n) + n for n in (4, 9, 1, 6)]
+    lengths = [len(sequence) for sequence in sequences]
+    padded = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
+    cache = KeyValueCache(4, 12)
+    seen = [[] for _ in sequences]
+    hidden = decoder(padded, cache=cache)
+    cache.advance(lengths)
+    for row, length in enumerate(lengths):
+        seen[row].append(hidden[row, :length])
+    for step in range(3):
+        hidden = decoder(torch.tensor([[30 + step]] * 4), cache=cache)
+        cache.advance([1] * 4)
+        for row in range(4):
+            seen[row].append(hidden[row])
+    for row, sequence in enumerate(sequences):
+        alone = decoder(torch.cat([sequence, torch.tensor([30, 31, 32])])[None])[0]
+        torch.testing.assert_close(torch.cat(seen[row]), alone, atol=1e-5, rtol=0)
+
+
+def test_cache_reads_several_tokens_behind_rows_of_unequal_length(make) -> None:
+    decoder = make(scale=10)
+    cache = KeyValueCache(2, 9)
+    decoder(torch.tensor([[1, 2, 3, 4], [5, 0, 0, 0]]), cache=cache)
+    cache.advance([4, 1])
+    hidden = decoder(torch.tensor([[6, 7, 8], [9, 10, 11]]), cache=cache)
+    for row, whole in enumerate(([1, 2, 3, 4, 6, 7, 8], [5, 9, 10, 11])):
+        alone = decoder(torch.tensor([whole]))[0, -3:]
+        torch.testing.assert_close(hidden[row], alone, atol=1e-5, rtol=0)
+
+
+def test_dropping_rows_keeps_the_others(make) -> None:
+    decoder = make(scale=10)
+    cache = KeyValueCache(3, 6)
+    decoder(torch.tensor([[1, 2, 3], [4, 5, 0], [6, 7, 8]]), cache=cache)
+    cache.advance([3, 2, 3])
+    cache.keep([1, 2])
+    assert cache.lengths == [2, 3]
+    hidden = decoder(torch.tensor([[9], [10]]), cache=cache)
+    for row, whole in enumerate(([4, 5, 9], [6, 7, 8, 10])):
+        alone = decoder(torch.tensor([whole]))[0, -1:]
+        torch.testing.assert_close(hidden[row], alone, atol=1e-5, rtol=0)
+
+
+def test_cache_refuses_more_than_it_holds(make) -> None:
+    with pytest.raises(ValueError, match="the cache holds 4 tokens a row, got 5"):
+        make()(torch.zeros(1, 5, dtype=torch.long), cache=KeyValueCache(1, 4))
+
+
+def test_mask_and_cache_exclude_each_other(make) -> None:
+    mask = torch.ones(1, 1, 2, 2, dtype=torch.bool).tril()
+    with pytest.raises(ValueError, match="`mask` and `cache` cannot be given together"):
+        make()(torch.zeros(1, 2, dtype=torch.long), mask=mask, cache=KeyValueCache(1, 4))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_row_answers_the_same_alone_and_in_a_batch(make, temperature) -> None:
+    decoder = make(scale=10)
+    options = {
+        "max_new_tokens": 15,
+        "temperature": temperature,
+        "stop": set(range(0, 50, 6)),
+        "seed": 4,
+    }
+    together = generate(decoder, PROMPTS, **options)
+    assert len({len(answer) for answer in together}) > 2  # rows stop at different steps
+    # Row 0 draws from the stream of row 0 whatever follows it.
+    assert generate(decoder, PROMPTS[:1], **options) == together[:1]
+    assert generate(decoder, PROMPTS[:3], **options) == together[:3]
+    replaced = generate(decoder, [[40], *PROMPTS[1:]], **options)
+    assert replaced[1:] == together[1:]
+
+
+def test_stop_tokens_end_a_row_and_are_left_out(make) -> None:
+    decoder = make(scale=10)
+    free = generate(decoder, PROMPTS, max_new_tokens=12)
+    stop = {free[0][5], free[2][3]}
+    stopped = generate(decoder, PROMPTS, max_new_tokens=12, stop=stop)
+    for answer, whole in zip(stopped, free, strict=True):
+        cut = next((i for i, token in enumerate(whole) if token in stop), len(whole))
+        assert answer == whole[:cut]
+    assert len(stopped[0]) <= 5 < len(free[0])
+
+
+def test_finished_rows_are_not_computed(make, monkeypatch) -> None:
+    decoder = make(scale=10)
+    first = generate(decoder, [[1, 2, 3]], max_new_tokens=1)[0][0]
+    rows: list[int] = []
+    logits = decoder.logits
+    generate(
+        decoder,
+        [[1, 2, 3], [20, 21]],
+        max_new_tokens=5,
+        stop=[first],
+        project=lambda hidden: rows.append(len(hidden)) or logits(hidden),
+    )
+    assert rows[0] == 2
+    assert set(rows[1:]) == {1}
+
+
+def test_banned_tokens_are_never_chosen(make) -> None:
+    decoder = make(scale=10)
+    banned = sorted(
+        {token for answer in generate(decoder, PROMPTS, max_new_tokens=9) for token in answer}
+    )
+    for temperature in (0.0, 3.0):
+        answers = generate(
+            decoder, PROMPTS, max_new_tokens=9, banned=banned, temperature=temperature
+        )
+        assert all(len(answer) == 9 for answer in answers)
+        assert not {token for answer in answers for token in answer} & set(banned)
+
+
+def test_a_projection_of_the_tasks_own_is_used(make) -> None:
+    decoder = make(scale=10)
+    answers = generate(
+        decoder,
+        PROMPTS,
+        max_new_tokens=4,
+        project=lambda hidden: torch.nn.functional.one_hot(
+            torch.full((len(hidden),), 17), 50
+        ).float(),
+    )
+    assert answers == [[17] * 4] * len(PROMPTS)
+
+
+def test_dropout_is_off_while_decoding_and_on_again_after(make) -> None:
+    decoder = make(dropout=0.5, scale=10)
+    expected = generate(decoder, PROMPTS, max_new_tokens=8)
+    decoder.train()
+    assert generate(decoder, PROMPTS, max_new_tokens=8) == expected
+    assert decoder.training
+    decoder.eval()
+    generate(decoder, PROMPTS, max_new_tokens=1)
+    assert not decoder.training
+
+
+def test_nothing_to_do_is_no_work(make) -> None:
+    assert generate(make(), [], max_new_tokens=5) == []
+    assert generate(make(), [[1]], max_new_tokens=0) == [[]]
+
+
+def test_the_whole_context_can_be_filled(make) -> None:
+    decoder = make(context=16, scale=10)
+    assert generate(decoder, [list(range(10)), [3]], max_new_tokens=6) == [
+        slowly(decoder, list(range(10)), 6),
+        slowly(decoder, [3], 6),
+    ]
+
+
+def test_samples_follow_the_softmax(make) -> None:
+    """3000 rows with the same prompt are 3000 independent draws from one known distribution."""
+    decoder = make(12, scale=15)
+    likely = decoder.logits(decoder(torch.tensor([[1, 2, 3]]))[0, -1]).div(1.5).softmax(-1)
+    answers = generate(decoder, [[1, 2, 3]] * 3000, max_new_tokens=1, temperature=1.5, seed=1)
+    counts = Counter(answer[0] for answer in answers)
+    observed = [counts[token] for token in range(12)]
+    expected = likely.double() / likely.double().sum() * 3000
+    assert expected.min() > 5  # where the chi-square approximation holds
+    assert expected.max() > 2 * expected.min()
+    assert chisquare(observed, expected.tolist()).pvalue > 0.01
+
+
+def test_second_tokens_are_drawn_anew(make) -> None:
+    """Given the first token, the second still follows its own softmax: draws of a row are independent."""
+    decoder = make(6, scale=15)
+    answers = generate(decoder, [[1]] * 3000, max_new_tokens=2, temperature=1.0, seed=2)
+    first, count = Counter(answer[0] for answer in answers).most_common(1)[0]
+    likely = decoder.logits(decoder(torch.tensor([[1, first]]))[0, -1]).softmax(-1).double()
+    seconds = Counter(answer[1] for answer in answers if answer[0] == first)
+    expected = likely / likely.sum() * count
+    assert chisquare([seconds[token] for token in range(6)], expected.tolist()).pvalue > 0.01
+
+
+def test_another_seed_samples_otherwise_and_the_same_seed_the_same(make) -> None:
+    decoder = make()
+    sample = [
+        generate(decoder, PROMPTS, max_new_tokens=9, temperature=1.0, seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert sample[0] == sample[1] != sample[2]
+    assert sample[0][1] != sample[0][4]  # equal prompts in different rows
+
+
+def test_a_very_low_temperature_is_greedy(make) -> None:
+    decoder = make(scale=10)
+    greedy = generate(decoder, PROMPTS, max_new_tokens=9)
+    assert generate(decoder, PROMPTS, max_new_tokens=9, temperature=1e-30) == greedy
+
+
+def test_top_k_and_top_p_keep_the_known_tokens() -> None:
+    logits = torch.tensor([[0.1, 0.4, 0.05, 0.25, 0.2]]).log()
+    kept = {
+        (None, None): [0.1, 0.4, 0.05, 0.25, 0.2],
+        (1, None): [0, 1, 0, 0, 0],
+        (2, None): [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0],
+        (9, None): [0.1, 0.4, 0.05, 0.25, 0.2],
+        (None, 0.39): [0, 1, 0, 0, 0],
+        (None, 0.6): [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0],
+        (None, 0.9): [0.1 / 0.95, 0.4 / 0.95, 0, 0.25 / 0.95, 0.2 / 0.95],
+        (None, 1.0): [0.1, 0.4, 0.05, 0.25, 0.2],
+        (3, 0.6): [0, 0.4 / 0.65, 0, 0.25 / 0.65, 0],
+        (3, 0.4): [0, 1, 0, 0, 0],  # 0.4 / 0.85 alone reaches 0.4
+    }
+    for (k, p), expected in kept.items():
+        torch.testing.assert_close(
+            probabilities(logits, 1.0, k, p),
+            torch.tensor([expected], dtype=torch.float32),
+            msg=f"{k}, {p}",
+        )
+
+
+@given(
+    logits=st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=12),
+    temperature=st.floats(0.05, 20),
+    top_k=st.none() | st.integers(1, 15),
+    top_p=st.none() | st.floats(0.01, 1),
+)
+def test_what_is_sampled_from_is_a_distribution_over_the_most_likely(
+    logits, temperature, top_k, top_p
+) -> None:
+    likely = probabilities(torch.tensor([logits]), temperature, top_k, top_p)[0]
+    assert likely.sum().item() == pytest.approx(1, abs=1e-5)
+    assert likely.isfinite().all()
+    kept = [value for value, p in zip(logits, likely.tolist(), strict=True) if p > 0]
+    left = [value for value, p in zip(logits, likely.tolist(), strict=True) if p == 0]
+    assert len(kept) <= (top_k or len(logits))
+    if left:
+        assert min(kept) >= max(left)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "options", "message"),
+    [
+        (
+            [[1], list(range(40))],
+            {"max_new_tokens": 9},
+            "a prompt of 40 tokens and 9 new ones do not fit into the context of 48 (prompt 1)",
+        ),
+        (
+            [[1], []],
+            {"max_new_tokens": 9},
+            "the prompt is empty; at least one token is needed (prompt 1)",
+        ),
+        (
+            [[1]],
+            {"max_new_tokens": 1, "temperature": -1.0},
+            "temperature must be 0 or more, got -1.0",
+        ),
+        ([[1]], {"max_new_tokens": 1, "top_k": 0}, "top_k must be 1 or more, got 0"),
+        (
+            [[1]],
+            {"max_new_tokens": 1, "top_p": 1.5},
+            "top_p must be above 0 and at most 1, got 1.5",
+        ),
+    ],
+)
+def test_mistakes_are_said(make, prompts, options, message) -> None:
+    with pytest.raises(UserError) as raised:
+        generate(make(), prompts, **options)
+    assert str(raised.value) == message
