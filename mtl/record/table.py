@@ -1,0 +1,221 @@
+"""The table at the end of a run: every score beside its interval, chance and baselines, then what it cost."""
+
+from __future__ import annotations
+
+import html
+import io
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TextIO
+
+from mtl.record.numbers import count, duration, score
+from mtl.record.summary import Summary, TaskScores, Value
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PLAIN_WIDTH = 120
+LOWER_IS_BETTER = ("bits_per_byte",)
+
+BASELINES = (("majority", "majority"), ("bag_of_words", "bag of words"))
+"""Optional columns beside chance: key in summary.json and heading."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of one task, ready to be shown."""
+
+    task: str
+    """Empty below the first line of a task."""
+    metric: str
+    value: str
+    references: tuple[str, ...]
+    """Chance and the baselines, on the primary metric's line only."""
+    rows: str
+    primary: bool
+
+
+def print_table(
+    summary: Summary, path: str | os.PathLike[str], *, file: TextIO | None = None
+) -> None:
+    """Print the table: coloured and as wide as it is on a terminal, else plain text of at most 120 columns."""
+    from rich.console import Console
+
+    file = file or sys.stdout
+    if file.isatty():
+        Console(file=file).print(_renderable(summary, path, plain=False))
+    else:
+        file.write(as_text(summary, path))
+
+
+def as_text(summary: Summary, path: str | os.PathLike[str]) -> str:
+    """The table as plain ASCII without control characters."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    console = Console(
+        file=file, width=PLAIN_WIDTH, force_terminal=False, force_jupyter=False, color_system=None
+    )
+    console.print(_renderable(summary, path, plain=True))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def as_html(summary: Summary, path: str | os.PathLike[str]) -> str:
+    """The table for a notebook."""
+    cells = [f"<th>{html.escape(heading)}</th>" for heading in _headings(summary)]
+    rows = [f"<tr>{''.join(cells)}</tr>"]
+    for line in lines(summary):
+        texts = (line.task, line.metric, line.value, *line.references, line.rows)
+        tag = "b" if line.primary else "span"
+        rows.append(
+            "<tr>"
+            + "".join(f"<td><{tag}>{html.escape(text)}</{tag}></td>" for text in texts)
+            + "</tr>"
+        )
+    below = [*_average(summary), *notes(summary), *costs(summary, path)]
+    return f"<table>{''.join(rows)}</table><p>{'<br>'.join(map(html.escape, below))}</p>"
+
+
+def lines(summary: Summary) -> Iterator[Line]:
+    """One line per task and metric, the primary metric first."""
+    keys = ["chance", *(key for key, _ in _baselines(summary))]
+    for name, task in summary["tasks"].items():
+        ordered = sorted(task["metrics"], key=lambda metric: metric != task["primary"])
+        for metric in ordered:
+            primary = metric == task["primary"]
+            yield Line(
+                task=name if metric == ordered[0] else "",
+                metric=f"{metric} *" if primary else metric,
+                value=interval(task["metrics"][metric]),
+                references=tuple(score(task.get(key)) if primary else "" for key in keys),  # type: ignore[arg-type]
+                rows=str(task["rows"]) if metric == ordered[0] else "",
+                primary=primary,
+            )
+
+
+def interval(value: Value) -> str:
+    """``0.812 [0.783, 0.840]``, or the value alone where there is no interval."""
+    low, high = value.get("low"), value.get("high")
+    if low is None or high is None:
+        return score(value["value"])
+    return f"{score(value['value'])} [{score(low)}, {score(high)}]"
+
+
+def above_references(task: TaskScores) -> bool | None:
+    """Whether the whole interval of the primary metric is better than chance and majority; None if unknown."""
+    value = task["metrics"][task["primary"]]
+    low, high = value.get("low"), value.get("high")
+    known = [value for value in (task["chance"], task.get("majority")) if value is not None]
+    if low is None or high is None or not known:
+        return None
+    return high < min(known) if task["primary"] in LOWER_IS_BETTER else low > max(known)
+
+
+def notes(summary: Summary) -> list[str]:
+    """What must be known to read the scores."""
+    found = ["* primary metric, the one in the average; [low, high] is the bootstrap 95 % interval"]
+    if any(task["primary"] in LOWER_IS_BETTER for task in summary["tasks"].values()):
+        found.append(f"{', '.join(LOWER_IS_BETTER)}: lower is better")
+    unclear = [name for name, task in summary["tasks"].items() if above_references(task) is False]
+    if unclear:
+        found.append(f"not clearly better than chance and majority: {', '.join(unclear)}")
+    for name, task in summary["tasks"].items():
+        found += [f"{name}: {note}" for note in task.get("notes", [])]
+    for overlap in summary.get("overlap", []):
+        done = "removed from training" if overlap["excluded"] else "still trained on"
+        found.append(
+            f"overlap: {overlap['rows']} evaluation rows of {overlap['evaluation_task']} also stand in the training"
+            f" rows of {overlap['train_task']} ({done})"
+        )
+    if summary["status"] != "finished":
+        found.append(f"the run is not finished: {summary['status']}")
+    return found
+
+
+def costs(summary: Summary, path: str | os.PathLike[str]) -> list[str]:
+    """What the run consumed, and where it lies."""
+    ledger = summary["ledger"]
+    parameters = ledger["parameters"]
+    speed = ledger["tokens"] / ledger["seconds"] if ledger["seconds"] else 0.0
+    used = [
+        f"{count(ledger['tokens'])} tokens",
+        f"{count(ledger['steps'])} steps",
+        duration(ledger["seconds"]),
+        f"{count(speed)} tokens/s",
+    ]
+    if ledger.get("pretraining_tokens"):
+        used.append(f"after {count(ledger['pretraining_tokens'])} tokens of pretraining")
+    return [
+        f"training    {', '.join(used)}",
+        f"parameters  {count(parameters['total'])} = {count(parameters['shared'])} shared"
+        f" + {count(parameters['total'] - parameters['shared'])} of single tasks"
+        f"{_spread(parameters['per_task'])}",
+        f"run folder  {os.fspath(path)}",
+    ]
+
+
+def _spread(per_task: dict[str, int]) -> str:
+    sizes = [size for size in per_task.values() if size]
+    if not sizes:
+        return ""
+    low, high = count(min(sizes)), count(max(sizes))
+    return f" ({low} each)" if low == high else f" ({low} to {high} each)"
+
+
+def _average(summary: Summary) -> list[str]:
+    average = summary["average"]
+    if average["value"] is None:
+        return []
+    return [f"average     {score(average['value'])} ({average['of']})"]
+
+
+def _baselines(summary: Summary) -> list[tuple[str, str]]:
+    return [
+        (key, heading)
+        for key, heading in BASELINES
+        if any(task.get(key) is not None for task in summary["tasks"].values())
+    ]
+
+
+def _headings(summary: Summary) -> list[str]:
+    references = ["chance", *(heading for _, heading in _baselines(summary))]
+    return ["task", "metric", "value [95 % interval]", *references, "rows"]
+
+
+def _renderable(summary: Summary, path: str | os.PathLike[str], *, plain: bool) -> RenderableType:
+    from rich.box import SIMPLE_HEAD, Box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    # Columns apart by spaces and one rule of hyphens: reads the same in a log, a mail and a diff.
+    ruled = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+    table = Table(
+        box=ruled if plain else SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    for number, heading in enumerate(_headings(summary)):
+        table.add_column(
+            heading, justify="right" if number > 2 else "left", no_wrap=number in (1, 2)
+        )
+    for line in lines(summary):
+        better = above_references(summary["tasks"][line.task]) if line.task else None
+        table.add_row(
+            Text(line.task, style="bold" if line.primary else ""),
+            Text(line.metric),
+            Text(line.value, style=_style(line, better)),
+            *(Text(text, style="dim") for text in line.references),
+            Text(line.rows, style="dim"),
+        )
+    title = Text(f"{summary['strategy']}, balance {summary['balance']}, seed {summary['seed']}")
+    title.stylize("bold")
+    cost = [Text(text) for text in (*_average(summary), *costs(summary, path))]
+    remarks = [Text(text, style="dim") for text in notes(summary)]
+    return Group("", title, "", table, "", *remarks, "", *cost)
+
+
+def _style(line: Line, better: bool | None) -> str:
+    if not line.primary:
+        return ""
+    return {True: "bold green", False: "bold yellow", None: "bold"}[better]
