@@ -1,0 +1,137 @@
+"""Learning curves of one run as a picture: the loss of each task, and what selection measured, over tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mtl.record.folder import RunFolder
+
+COLUMNS = 4
+SMOOTHED_SHARE = 0.05
+"""Half-life of the smoothing, as a share of the points."""
+
+Series = list[tuple[int, float]]
+"""(tokens, value) of each logged step."""
+
+LOSS_COLOUR, FAINT_COLOUR, SCORE_COLOURS = "#1f5fa8", "#b9cfe8", ("#d1495b", "#2e933c", "#8a5a9e")
+
+
+def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None) -> Path | None:
+    """Draw metrics.jsonl: a panel for the mean loss, and one per task with its loss and its scores.
+
+    :param path: Where to; the ending says the format (.png, .svg). None is curves.png in the run folder.
+    :returns: the picture, or None where nothing was logged.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    losses, scores = read_series(folder)
+    if not losses and not scores:
+        return None
+    tasks = sorted({*losses, *scores} - {""}, key=list({**losses, **scores}).index)
+    names = (["", *tasks]) if losses.get("") and len(tasks) > 1 else tasks
+    columns = min(COLUMNS, len(names))
+    rows = math.ceil(len(names) / columns)
+    # Not pyplot: no global state, no window, and safe beside the drawing of others.
+    figure = Figure(figsize=(3.4 * columns + 0.6, 2.5 * rows + 0.7), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
+    last = max(tokens for group in losses.values() for tokens, _ in group) if losses else 0
+    scale, unit = _unit(last)
+    for index, (name, panel) in enumerate(zip(names, panels, strict=False)):
+        _draw_loss(panel, losses.get(name, []), scale)
+        panel.set_title(name or "mean of the tasks", fontsize=10, loc="left", fontweight="bold")
+        panel.grid(color="#e6e6e6", linewidth=0.6)
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.tick_params(labelsize=8)
+        if index % columns == 0:
+            panel.set_ylabel("loss (nats)", fontsize=8, color=LOSS_COLOUR)
+        if index + columns >= len(names):
+            panel.set_xlabel(f"tokens{unit}", fontsize=8)
+            panel.tick_params(labelbottom=True)
+        if scores.get(name):
+            _draw_scores(panel, scores[name], scale)
+    for panel in panels[len(names) :]:
+        panel.set_visible(False)
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    path = path or folder.curves
+    figure.savefig(path)
+    return path
+
+
+def read_series(folder: RunFolder) -> tuple[dict[str, Series], dict[str, dict[str, Series]]]:
+    """Losses per task (``""`` is the run's own ``loss``, or else the mean over tasks), and scores per task and name.
+
+    A value belongs to the task before the first slash of its name; values that are null are left out.
+    """
+    losses: dict[str, Series] = {}
+    scores: dict[str, dict[str, Series]] = {}
+    for entry in folder.read_metrics():
+        tokens = entry["tokens"]
+        of_tasks = []
+        for name, value in entry.items():
+            task, slash, metric = name.partition("/")
+            if value is None or (not slash and name != "loss"):
+                continue
+            if not slash or metric == "loss":
+                losses.setdefault(task if slash else "", []).append((tokens, value))
+                of_tasks += [value] if slash else []
+            else:
+                scores.setdefault(task, {}).setdefault(metric, []).append((tokens, value))
+        if of_tasks and "loss" not in entry:
+            losses.setdefault("", []).append((tokens, math.fsum(of_tasks) / len(of_tasks)))
+    return losses, scores
+
+
+def smoothed(values: Sequence[float], half_life: float) -> list[float]:
+    """Exponential mean that forgets half after ``half_life`` values, without a bias towards 0 at the start."""
+    keep = 0.5 ** (1 / half_life)
+    means, total, weight = [], 0.0, 0.0
+    for value in values:
+        total = keep * total + value
+        weight = keep * weight + 1.0
+        means.append(total / weight)
+    return means
+
+
+def _draw_loss(panel: Any, series: Series, scale: float) -> None:
+    if not series:
+        return
+    x = [tokens / scale for tokens, _ in series]
+    y = [value for _, value in series]
+    half_life = len(y) * SMOOTHED_SHARE
+    if half_life < 1:  # too few points to smooth
+        panel.plot(x, y, color=LOSS_COLOUR, linewidth=1.6, marker="." if len(y) < 10 else None)
+        return
+    panel.plot(x, y, color=FAINT_COLOUR, linewidth=0.8)
+    panel.plot(x, smoothed(y, half_life), color=LOSS_COLOUR, linewidth=1.6)
+
+
+def _draw_scores(panel: Any, scores: dict[str, Series], scale: float) -> None:
+    axis = panel.twinx()
+    axis.spines[["top"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+    for number, (name, series) in enumerate(scores.items()):
+        axis.plot(
+            [tokens / scale for tokens, _ in series],
+            [value for _, value in series],
+            color=SCORE_COLOURS[number % len(SCORE_COLOURS)],
+            marker="o",
+            markersize=3.5,
+            linewidth=1,
+            linestyle="--",
+            label=name,
+        )
+    axis.margins(y=0.15)
+    axis.legend(fontsize=7, loc="best", frameon=True, framealpha=0.8, edgecolor="none")
+
+
+def _unit(tokens: int) -> tuple[float, str]:
+    for scale, name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if tokens >= scale:
+            return scale, f" ({name})"
+    return 1.0, ""
