@@ -1,0 +1,73 @@
+"""How a sequence of draws is divided into steps.
+
+Bounds are (S + 1,) positions: step s is ``bounds[s]`` to ``bounds[s + 1]``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+POOL_BATCHES = 32
+"""Rows are grouped by length among the draws of about this many batches, so that two rows of the same length do
+not meet again in every pass."""
+
+
+def cut(lengths: np.ndarray, limit: int) -> np.ndarray:
+    """Bounds of the fewest consecutive steps of at most ``limit`` tokens, as even as they can be.
+
+    A row longer than the limit is a step alone. Steps are evened out so that the last is no remainder of a few
+    rows, which would move the weights as much as a full one.
+    """
+    ends = np.cumsum(lengths)
+    bounds = _greedy(ends, limit)
+    below, above = 0, limit
+    while above - below > 1:
+        middle = (below + above) // 2
+        tried = _greedy(ends, middle, most=len(bounds))
+        if len(tried) == len(bounds):
+            bounds, above = tried, middle
+        else:
+            below = middle
+    return bounds
+
+
+def grouped_by_length(lengths: np.ndarray, limit: int) -> np.ndarray:
+    """An order of the rows in which neighbours are of about the same length; ties keep their order."""
+    pool = (np.cumsum(lengths) - lengths) // (limit * POOL_BATCHES)
+    return np.lexsort((lengths, pool))
+
+
+def evenly(draws: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Deal each task's draws evenly over ``steps``.
+
+    :param draws: (K,) draws of each task, which stand one task after the other.
+    :return: Order of all draws in which the steps are consecutive, and their bounds.
+    """
+    step = np.concatenate(
+        [((np.arange(n, dtype=np.int64) * 2 + 1) * steps) // (2 * n) for n in draws.tolist() if n]
+    )
+    return np.argsort(step, kind="stable"), np.concatenate(
+        [[0], np.cumsum(np.bincount(step, minlength=steps))]
+    )
+
+
+def rearrange(
+    order: np.ndarray, sizes: np.ndarray, permutation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Consecutive batches of ``order``, of the given sizes, put into another sequence; with their bounds."""
+    starts = (np.cumsum(sizes) - sizes)[permutation]
+    moved = sizes[permutation]
+    bounds = np.concatenate([[0], np.cumsum(moved)])
+    within = np.arange(bounds[-1]) - np.repeat(bounds[:-1], moved)
+    return order[np.repeat(starts, moved) + within], bounds
+
+
+def _greedy(ends: np.ndarray, limit: int, most: int | None = None) -> np.ndarray:
+    """Fill each step as far as it goes; gives up beyond ``most`` bounds."""
+    bounds = [0]
+    done = 0
+    while bounds[-1] < len(ends) and (most is None or len(bounds) <= most):
+        end = int(np.searchsorted(ends, done + limit, side="right"))
+        bounds.append(max(end, bounds[-1] + 1))
+        done = int(ends[bounds[-1] - 1])
+    return np.array(bounds, dtype=np.int64)

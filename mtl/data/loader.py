@@ -1,0 +1,186 @@
+"""Batches for training and for evaluation, straight from stores and a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from mtl.config.errors import UserError
+from mtl.config.schema import BudgetConfig
+from mtl.data.batch import Batch, collate, idle_batch
+from mtl.data.cutting import cut
+from mtl.data.plan import Plan, Step, shard
+from mtl.data.store import EncodedSplit
+
+Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(n,) terms and (n,) tasks of a whole step's examples to the (n,) weights of their mean losses."""
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """What a budget comes to under a plan."""
+
+    steps: int
+    """Optimizer steps."""
+    cumulative: np.ndarray
+    """(steps,) int64: tokens seen once each step is done."""
+    rows_by_task: np.ndarray
+    """(K,) int64: planned examples of each task."""
+    tokens_by_task: np.ndarray
+    """(K,) int64: planned tokens of each task."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole training."""
+        return int(self.cumulative[-1])
+
+
+def planned_totals(plan: Plan, budget: BudgetConfig) -> Budgeted:
+    """The steps and tokens of a budget: the last step is the first that reaches it.
+
+    An epoch is as many draws as there are training rows, see :class:`mtl.data.plan.Plan`; half an epoch is half
+    of its steps.
+
+    :raises UserError: Where not exactly one of tokens, steps and epochs is given, or it is not above 0.
+    """
+    written = {"tokens": budget.tokens, "steps": budget.steps, "epochs": budget.epochs}
+    given = {name: value for name, value in written.items() if value is not None}
+    if len(given) != 1:
+        raise UserError(
+            f"a budget is one of tokens, steps and epochs, here it is {len(given)} of them",
+            where=" ".join(f"budget.{name}={value}" for name, value in given.items()) or "budget",
+        )
+    ((unit, limit),) = given.items()
+    if not (limit > 0 and math.isfinite(limit)):
+        raise UserError("a budget is above 0", where=f"budget.{unit}={limit}")
+
+    epochs: list[np.ndarray] = []
+    steps = tokens = 0
+    while True:
+        new = plan.step_tokens(len(epochs))
+        ends = tokens + np.cumsum(new)
+        wanted = {
+            "tokens": int(np.searchsorted(ends, limit)) + 1,
+            "steps": math.ceil(limit) - steps,
+            "epochs": math.ceil(round((limit - len(epochs)) * len(new), 6)),
+        }[unit]
+        epochs.append(ends[:wanted])
+        steps += len(epochs[-1])
+        tokens = int(ends[-1])
+        if wanted <= len(new) and (unit != "epochs" or limit <= len(epochs)):
+            break
+    rows_by_task, tokens_by_task = plan.exposure(steps)
+    return Budgeted(steps, np.concatenate(epochs), rows_by_task, tokens_by_task)
+
+
+class TrainLoader:
+    """The batches of one device: ``accumulate`` of them for each optimizer step of the plan.
+
+    A step's rows are dealt to ``world * accumulate`` pieces of about equal tokens, so that all devices together
+    do exactly the single-device step; weights are computed over the whole step. A piece without rows is
+    :func:`mtl.data.batch.idle_batch`. While one batch is used the next is built in a background thread, which
+    ends with the iteration.
+
+    :param stores: Encoded training split of each task, in the order of the plan's tasks.
+    :param steps: Step at which training ends, see :func:`planned_totals`.
+    :param start: First step; after ``start`` steps the loader goes on as if it had never stopped.
+    :param weigh: Weights of a whole step's examples; null is 1/n each.
+    :param row_tokens: Tokens of a packed row at least, see :func:`mtl.data.batch.collate`.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[EncodedSplit],
+        plan: Plan,
+        *,
+        steps: int,
+        start: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+        weigh: Weigh | None = None,
+        row_tokens: int = 0,
+    ):
+        if not 0 <= rank < world or accumulate < 1:
+            raise ValueError(
+                "`rank` should be from 0 to below `world`, `accumulate` at least 1. "
+                f"Found {rank}, {world}, {accumulate}."
+            )
+        self.start = start
+        self.steps = steps
+        self._stores = stores
+        self._plan = plan
+        self._pieces = world * accumulate
+        self._own = range(rank * accumulate, (rank + 1) * accumulate)
+        self._weigh = weigh
+        self._row_tokens = row_tokens
+
+    def __len__(self) -> int:
+        """Batches from ``start`` to the end."""
+        return max(0, self.steps - self.start) * len(self._own)
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = self._batches()
+        with ThreadPoolExecutor(1, thread_name_prefix="mtl-loader") as executor:
+            ahead: Future[Batch | None] = executor.submit(next, batches, None)
+            while (batch := ahead.result()) is not None:
+                ahead = executor.submit(next, batches, None)
+                yield batch
+
+    def _batches(self) -> Iterator[Batch]:
+        for step in self._plan.steps(self.start):
+            if step.index >= self.steps:
+                return
+            yield from self._pieces_of(step)
+
+    def _pieces_of(self, step: Step) -> Iterator[Batch]:
+        pieces = shard(step.lengths, self._pieces)
+        weights = self._weights(step)
+        for piece in (pieces[i] for i in self._own):
+            if len(piece) == 0:
+                yield idle_batch()
+                continue
+            tasks, rows = step.tasks[piece], step.rows[piece]
+            yield collate(
+                [self._stores[k][i] for k, i in zip(tasks.tolist(), rows.tolist(), strict=True)],
+                tasks=tasks,
+                rows=rows,
+                weights=weights[piece],
+                row_tokens=self._row_tokens,
+            )
+
+    def _weights(self, step: Step) -> np.ndarray:
+        if self._weigh is None:
+            return np.full(len(step.rows), 1.0 / len(step.rows))
+        terms = np.empty(len(step.rows), dtype=np.int64)
+        for k in np.unique(step.tasks).tolist():
+            own = step.tasks == k
+            terms[own] = self._stores[k].terms[step.rows[own]]
+        return self._weigh(terms, step.tasks)
+
+
+def evaluation_batches(
+    store: EncodedSplit,
+    task: int,
+    batch_tokens: int,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> Iterator[Batch]:
+    """All rows of a split once, grouped by length, the longest first so that memory runs out at once or never.
+
+    What stands in a batch depends only on the store and ``batch_tokens``; device ``rank`` takes every
+    ``world``-th batch.
+
+    :param task: Index of the task in the run's list of tasks.
+    :param batch_tokens: Tokens of a batch at most, but for a single longer row.
+    """
+    order = np.argsort(-store.lengths, kind="stable")
+    bounds = cut(store.lengths[order], batch_tokens) if len(order) else np.zeros(1, dtype=np.int64)
+    for number in range(rank, len(bounds) - 1, world):
+        rows = order[bounds[number] : bounds[number + 1]]
+        yield collate([store[i] for i in rows.tolist()], tasks=[task] * len(rows), rows=rows)
