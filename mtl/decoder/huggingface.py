@@ -64,22 +64,22 @@ def load_pretrained(name_or_folder: str, dropout: float) -> tuple[Decoder, int]:
     folder = _folder(name_or_folder)
     found = _read_json(folder / "config.json", name_or_folder)
     kind = _kind(found, name_or_folder)
-    try:
-        config = DecoderConfig(
-            name=Path(name_or_folder).name,
-            layers=found["n_layer"],
-            width=found["n_embd"],
-            heads=found["n_head"],
-            context=found["n_positions"],
-            norm="pre" if kind == "gpt2" else "post",
-            dropout=dropout,
-            pretrained=name_or_folder,
-        )
-        vocabulary_size = int(found["vocab_size"])
-    except KeyError as error:
+    config = DecoderConfig(
+        name=Path(name_or_folder).name,
+        layers=_size(found, "n_layer", name_or_folder),
+        width=_size(found, "n_embd", name_or_folder),
+        heads=_size(found, "n_head", name_or_folder),
+        context=_size(found, "n_positions", name_or_folder),
+        norm="pre" if kind == "gpt2" else "post",
+        dropout=dropout,
+        pretrained=name_or_folder,
+    )
+    vocabulary_size = _size(found, "vocab_size", name_or_folder)
+    if config.width % config.heads:
         raise UserError(
-            f"config.json has no key '{error.args[0]}'", where=name_or_folder
-        ) from error
+            f"n_head must divide n_embd, got {config.heads} and {config.width}",
+            where=f"{name_or_folder}, config.json",
+        )
     with torch.device("meta"):
         decoder = Decoder(config, vocabulary_size)
     weights = _read_weights(folder, name_or_folder)
@@ -177,7 +177,7 @@ def _kind(found: dict[str, Any], name: str) -> str:
         "tie_word_embeddings": (True,),
         "layer_norm_epsilon": (NORM_EPSILON,),
     }
-    if "n_embd" in found:
+    if isinstance(found.get("n_embd"), int):
         required["n_inner"] = (None, 4 * found["n_embd"])
     for key, values in required.items():
         value = found.get(key, values[0])
@@ -190,9 +190,24 @@ def _kind(found: dict[str, Any], name: str) -> str:
     return str(kind)
 
 
+def _size(found: dict[str, Any], key: str, name: str) -> int:
+    if key not in found:
+        raise UserError(f"config.json has no key '{key}'", where=name)
+    if not isinstance(found[key], int) or found[key] < 1:
+        raise UserError(
+            f"{key} must be a whole number above 0, got {found[key]}", where=f"{name}, config.json"
+        )
+    return int(found[key])
+
+
 def _read_weights(folder: Path, name: str) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
-    files = sorted(set(_read_json(index, name)["weight_map"].values())) if index.is_file() else []
+    files: list[str] = []
+    if index.is_file():
+        placed = _read_json(index, name).get("weight_map")
+        if not isinstance(placed, dict):
+            raise UserError(f"{index.name} has no weight_map", where=name)
+        files = sorted(set(placed.values()))
     if not files and not (folder / "model.safetensors").is_file():
         if list(folder.glob("pytorch_model*.bin")):
             raise UserError(
@@ -256,15 +271,15 @@ def _rename(
     renamed = {}
     for ours, theirs in names.items():
         tensor = weights[theirs]
-        oriented = tensor.t().contiguous() if _is_transposed(theirs) else tensor
-        expected = tuple(decoder.get_parameter(ours).shape)
-        if tuple(oriented.shape) != expected:
+        expected = decoder.get_parameter(ours).shape
+        if _is_transposed(theirs):
+            expected = expected[::-1]
+        if tensor.shape != expected:
             raise UserError(
-                f"{theirs} must have the shape that config.json says, {list(expected)}, got {list(oriented.shape)}"
-                + (" (both as out, in)" if _is_transposed(theirs) else ""),
+                f"{theirs} must have the shape that config.json says, {list(expected)}, got {list(tensor.shape)}",
                 where=name,
             )
-        renamed[ours] = oriented
+        renamed[ours] = tensor.t().contiguous() if _is_transposed(theirs) else tensor
     if head is not None and not torch.equal(head, renamed["token_embedding.weight"]):
         raise UserError(
             "lm_head.weight differs from the token embedding it should be tied to", where=name
