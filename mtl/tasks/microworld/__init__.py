@@ -1,0 +1,6 @@
+"""The microworld: a generated world of people, things and events, its running text and eight tasks."""
+
+from mtl.tasks.microworld.documents import documents
+from mtl.tasks.microworld.generation import SIZES, TASKS, rows
+
+__all__ = ["SIZES", "TASKS", "documents", "rows"]
