@@ -1,0 +1,236 @@
+"""From a config to the parts of a run: tasks, vocabulary, strategy around its decoder, encoded splits."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from mtl.config.errors import UserError, raise_all
+from mtl.config.schema import DataConfig, DecoderConfig, FitConfig, TokenizerConfig
+from mtl.config.strategies import load_strategy_class
+from mtl.data import batch, encoding, fitting, store
+from mtl.data.encoding import Encoded, Purpose
+from mtl.data.store import EncodedSplit
+from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.gpt import Decoder
+from mtl.learning import reading
+from mtl.learning.strategy import Strategy
+from mtl.tasks.corpus import corpus_task_config, load_corpus
+from mtl.tasks.loading import load_task
+from mtl.tasks.overlap import Overlap, exclude_overlap, find_overlap
+from mtl.tasks.task import Example, Split, Task
+
+Stage = Callable[[str], None]
+"""Told what is going on, for steps that may take seconds."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The data of a run."""
+
+    tasks: tuple[Task, ...]
+    """What is evaluated."""
+    trained: tuple[Task, ...]
+    """What is trained on: the tasks, or the corpus for a strategy that reads running text."""
+    overlap: tuple[Overlap, ...]
+    """Evaluation rows that stand in training rows."""
+
+
+def make_strategy(config: FitConfig) -> Strategy:
+    """The strategy of a config, not yet built."""
+    settings = {key: value for key, value in config.strategy.items() if key != "name"}
+    strategy = load_strategy_class(config.strategy["name"])(**settings)
+    assert isinstance(strategy, Strategy)
+    return strategy
+
+
+def load_data(config: FitConfig, strategy: Strategy, stage: Stage) -> Loaded:
+    """Tasks, the corpus where the strategy reads one, and the overlap between training and evaluation rows.
+
+    :raises UserError: all that is wrong with any task, in one message; a task without training rows for a strategy
+        that learns from labelled rows.
+    """
+    stage(f"loading {len(config.tasks)} tasks")
+    tasks, errors = [], []
+    for name in config.tasks:
+        try:
+            tasks.append(load_task(config.task[name], config.data, seed=config.seed))
+        except UserError as error:
+            errors.append(error)
+    raise_all(errors)
+    if strategy.reads == "corpus":
+        trained: tuple[Task, ...] = (
+            load_corpus(config.corpus, tasks, config.data, seed=config.seed),
+        )
+    else:
+        raise_all([_no_training_rows(task, config) for task in tasks if task.train is None])
+        trained = tuple(tasks)
+    stage("looking for evaluation rows among the training rows")
+    overlap = find_overlap(tasks)
+    if config.data.exclude_overlap and overlap:
+        tasks = exclude_overlap(tasks, overlap)
+        if strategy.reads == "tasks":
+            trained = tuple(tasks)
+    return Loaded(tuple(tasks), trained, tuple(overlap))
+
+
+def make_vocabulary(config: FitConfig, loaded: Loaded) -> Vocabulary:
+    """The base vocabulary of a run, the same for every strategy on the same tasks.
+
+    A trained one learns from the training rows of the tasks, as segments and as text; where no task has any, from
+    the corpus.
+    """
+    if config.tokenizer.kind == "folder":
+        return load_vocabulary(config.tokenizer)
+    tasks = [task for task in loaded.tasks if task.train is not None] or loaded.trained
+    return Vocabulary.train(
+        (text for task in tasks if task.train for text in _texts(task.train.examples)),
+        config.tokenizer.vocabulary,
+        root=config.data.cache,
+    )
+
+
+def load_vocabulary(config: TokenizerConfig) -> Vocabulary:
+    """The vocabulary of a folder."""
+    if config.folder is None:
+        raise UserError(
+            "tokenizer.folder is not given",
+            where="tokenizer=folder",
+            hints=["tokenizer.folder=DIR"],
+        )
+    return Vocabulary.load(config.folder)
+
+
+def make_decoder(
+    config: DecoderConfig, base: Vocabulary, vocabulary: Vocabulary, seed: int
+) -> Decoder:
+    """The shared decoder: new, or from a pretrained folder whose vocabulary must be the base one."""
+    if config.pretrained is None:
+        return Decoder(config, vocabulary.size, base_vocabulary=base.size, seed=seed)
+    from mtl.decoder.huggingface import load_pretrained
+
+    decoder, size = load_pretrained(config.pretrained, config.dropout)
+    if size != base.base_size:
+        raise UserError(
+            f"the pretrained decoder knows {size} tokens, the tokenizer {base.base_size}",
+            where=f"decoder.pretrained={config.pretrained}",
+            hints=["give the tokenizer it was trained with: tokenizer=folder tokenizer.folder=DIR"],
+        )
+    decoder.resize_vocabulary(vocabulary.size, seed)
+    return decoder
+
+
+def build_strategy(
+    config: FitConfig, strategy: Strategy, trained: Sequence[Task], base: Vocabulary
+) -> Vocabulary:
+    """Build the strategy around its decoder; returns the vocabulary with the strategy's own tokens."""
+    vocabulary = base.with_special(strategy.special_tokens(trained))
+    decoder = make_decoder(config.decoder, base, vocabulary, config.seed)
+    strategy.build(decoder, trained, vocabulary, seed=config.seed)
+    return vocabulary
+
+
+def trained_without_rows(config: FitConfig, strategy: Strategy) -> tuple[Task, ...]:
+    """What a run trained on, by name and kind alone: enough to build its strategy again."""
+    if strategy.reads == "corpus":
+        return (Task.without_rows(corpus_task_config(config.corpus)),)
+    return tuple(Task.without_rows(config.task[name]) for name in config.tasks)
+
+
+def encode_split(
+    strategy: Strategy, task: Task, split: Split, purpose: Purpose, data: DataConfig
+) -> EncodedSplit:
+    """The split as the strategy reads it, tokenised once and cached by content."""
+    vocabulary, context = strategy.vocabulary, strategy.decoder.context
+
+    def encode(example: Example) -> list[Encoded]:
+        return strategy.encode(example, task, vocabulary, context, purpose)
+
+    key = json.dumps(
+        [
+            task.name,
+            asdict(task.config),
+            split.fingerprint,
+            vocabulary.fingerprint,
+            context,
+            purpose,
+            _settings(strategy),
+            _code(strategy),
+        ],
+        sort_keys=True,
+        default=str,
+    )
+    return EncodedSplit.build(
+        split.examples, encode, key=key, root=data.cache, prefetch=partial(vocabulary.prefetch)
+    )
+
+
+def limited(split: Split, rows: int | None) -> Split:
+    """The first ``rows`` examples, which the note then says."""
+    if rows is None or rows >= len(split.examples):
+        return split
+    digest = hashlib.sha256(f"{split.fingerprint}/{rows}".encode()).hexdigest()[:16]
+    note = f"first {rows} of {len(split.examples)} rows scored"
+    note = f"{split.note}; {note}" if split.note else note
+    return replace(split, examples=split.examples[:rows], fingerprint=digest, note=note)
+
+
+def load_weights(strategy: Strategy, checkpoint: Path) -> None:
+    """The weights of a checkpoint into a built strategy.
+
+    :raises UserError: no such checkpoint, or one of another shape.
+    """
+    if not checkpoint.is_file():
+        raise UserError(
+            f"there is no checkpoint {checkpoint}",
+            hints=["the run did not get as far as saving one"],
+        )
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    weights = {key.removeprefix("strategy."): value for key, value in saved.items()}
+    try:
+        strategy.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(
+            "the checkpoint does not fit the run's config",
+            where=str(checkpoint),
+            hints=[line.strip() for line in str(error).splitlines()[1:4]],
+        ) from None
+
+
+def _no_training_rows(task: Task, config: FitConfig) -> UserError:
+    return UserError(
+        f"task '{task.name}' has no training rows, and strategy '{config.strategy['name']}' learns from them",
+        where=f"tasks={list(config.tasks)}",
+        hints=["leave it out, or take a strategy that reads running text"],
+    )
+
+
+def _texts(examples: Iterable[Example]) -> Iterable[str]:
+    for example in examples:
+        yield from example.segments
+        yield from example.prompt
+        yield from example.choices
+        yield from example.answers
+        yield from (f" {reference}" for reference in example.references)
+
+
+def _settings(strategy: Strategy) -> Mapping[str, str]:
+    """Plain values the constructor kept."""
+    plain = (bool, int, float, str, type(None))
+    return {key: repr(value) for key, value in vars(strategy).items() if isinstance(value, plain)}
+
+
+def _code(strategy: Strategy) -> str:
+    """Hash of the source that decides encodings, so that a changed file is never answered from the cache."""
+    modules: list[ModuleType | type] = [reading, encoding, fitting, store, batch]
+    modules += [kind for kind in type(strategy).__mro__ if issubclass(kind, Strategy)]
+    files = sorted({inspect.getfile(module) for module in modules})
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()

@@ -1,0 +1,181 @@
+"""One training: a built strategy, its encoded rows, a budget; Lightning does the steps."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import Strategy as Devices
+
+from mtl.config.errors import UserError
+from mtl.config.schema import FitConfig, TrainerConfig
+from mtl.data.loader import TrainLoader
+from mtl.data.plan import Plan
+from mtl.data.store import EncodedSplit
+from mtl.learning.module import MultiTaskModule
+from mtl.learning.reduction import reduction
+from mtl.learning.strategy import Strategy
+from mtl.learning.supervisor import LAST, Scored, Supervisor
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what during training; called on the first device alone, but for ``score``."""
+
+    score: Callable[[], Scored]
+    """Scores the selection split, on every device."""
+    log: Callable[[int, int, Mapping[str, float]], None]
+    """(finished steps, tokens, values by name)."""
+    step_done: Callable[[int, Mapping[str, float]], None]
+    """(finished steps, latest losses per task), after every step."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left behind, beside its checkpoints."""
+
+    steps: int
+    seconds: float
+    """Time of training, interrupted stretches summed."""
+    best_step: int | None
+    devices: int
+
+
+class TrainingData(pl.LightningDataModule):
+    """The rows of the plan from the step the trainer stands at; a resumed trainer stands where it stopped."""
+
+    def __init__(self, stores: list[EncodedSplit], plan: Plan, steps: int, strategy: Strategy):
+        super().__init__()
+        self._stores, self._plan, self._steps = stores, plan, steps
+        self._weigh = reduction(strategy.reduction)
+
+    def train_dataloader(self) -> TrainLoader:
+        assert self.trainer is not None
+        return TrainLoader(
+            self._stores,
+            self._plan,
+            steps=self._steps,
+            start=self.trainer.global_step,
+            weigh=self._weigh,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+            accumulate=self.trainer.accumulate_grad_batches,
+        )
+
+
+def train(
+    strategy: Strategy,
+    stores: list[EncodedSplit],
+    plan: Plan,
+    tokens_after: np.ndarray,
+    config: FitConfig,
+    checkpoints: Path,
+    listener: Listener,
+    *,
+    resume: bool,
+) -> Trained:
+    """Train for the steps of ``tokens_after``; go on from ``last.ckpt`` where ``resume`` says so.
+
+    :param strategy: Built; its weights are trained in place.
+    :param stores: Encoded training rows of each of ``strategy.tasks``.
+    :param tokens_after: (steps,) tokens consumed when each step is over.
+    :param checkpoints: Folder of ``last.ckpt`` and ``best.ckpt``.
+    """
+    steps = len(tokens_after)
+    tasks = strategy.tasks
+
+    def describe_row(task: int, row: int) -> str:
+        split = tasks[task].train
+        assert split is not None
+        return f"{tasks[task].name} {split.examples[int(stores[task].examples[row])].row}"
+
+    module = MultiTaskModule(
+        strategy,
+        optimizer=config.optimizer,
+        tokens_after=tokens_after,
+        seed=config.seed,
+        describe_row=describe_row,
+    )
+    times = config.evaluation.times
+    supervisor = Supervisor(
+        checkpoints,
+        tokens_after=tokens_after,
+        score=listener.score,
+        score_at={max(1, round(steps * part / times)) for part in range(1, times + 1)},
+        log=listener.log,
+        log_every=config.record.every,
+        save_every=config.record.checkpoint_every,
+        step_done=listener.step_done,
+    )
+    with _quiet_lightning():
+        trainer = make_trainer(config, steps, supervisor)
+        data = TrainingData(stores, plan, steps, strategy)
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
+    strategy.to("cpu")
+    return Trained(
+        steps=trainer.global_step,
+        seconds=supervisor.seconds,
+        best_step=supervisor.best_step,
+        devices=trainer.world_size,
+    )
+
+
+def make_trainer(config: FitConfig, steps: int, supervisor: Supervisor) -> pl.Trainer:
+    """Lightning's trainer, without what the supervisor does itself."""
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
+    return pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        strategy=_devices(config.trainer),
+        precision="bf16-mixed" if config.trainer.precision == "bf16" else "32-true",
+        max_steps=steps,
+        max_epochs=-1,
+        gradient_clip_val=config.optimizer.clip,
+        accumulate_grad_batches=config.batch.accumulate,
+        callbacks=[supervisor],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _devices(config: TrainerConfig) -> str | Devices:
+    if config.strategy != "ddp":
+        return config.strategy
+    if config.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError(
+            "there is no GPU here", where=f"trainer={config.name}", hints=["trainer=cpu"]
+        )
+    # A step of one task leaves the other heads without a gradient.
+    return DDPStrategy(
+        find_unused_parameters=True,
+        process_group_backend="nccl" if torch.cuda.is_available() else "gloo",
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keeps Lightning's advice off the terminal; what matters is said by the run itself."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            yield
+    finally:
+        logger.setLevel(level)
