@@ -195,7 +195,7 @@ METRICS: dict[str, Metric] = {
             kinds=("language_modelling",),
             range=(0.0, math.inf),
             higher_is_better=False,
-            prepare=text.nats_and_bytes,
+            prepare=values.nats_and_bytes,
             library_value=values.bits_per_byte,
             resampled=statistics.bits_per_byte,
         ),

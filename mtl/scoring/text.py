@@ -117,15 +117,6 @@ def bleu_of_totals(totals: Rows) -> Rows:
     return np.minimum(np.array(scores, dtype=np.float64), 1.0)
 
 
-def nats_and_bytes(answers: Sequence[Answer], examples: Sequence[Example]) -> Rows:
-    """Rows (N, 2): total nats of a document, and its length in UTF-8 bytes."""
-    rows = [
-        (float(answer.value), len(example.references[0].encode("utf-8")))
-        for answer, example in zip(answers, examples, strict=True)
-    ]
-    return np.array(rows, dtype=np.float64)
-
-
 def _pairs(
     answers: Sequence[Answer], examples: Sequence[Example]
 ) -> Iterator[tuple[str, tuple[str, ...]]]:

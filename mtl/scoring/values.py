@@ -37,12 +37,31 @@ def scores(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
         [(answer.value, example.target) for answer, example in zip(answers, examples, strict=True)],
         dtype=np.float64,
     )
+    _check_finite(rows, examples)
+    return rows
+
+
+def nats_and_bytes(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 2): total nats of a document, and its length in UTF-8 bytes."""
+    rows = np.array(
+        [
+            (answer.value, len(example.references[0].encode("utf-8")))
+            for answer, example in zip(answers, examples, strict=True)
+        ],
+        dtype=np.float64,
+    )
+    _check_finite(rows, examples)
+    empty = np.flatnonzero(rows[:, 1] == 0)
+    if empty.size:
+        raise ValueError(f"row {examples[empty[0]].row}: the document is empty")
+    return rows
+
+
+def _check_finite(rows: Array, examples: Sequence[Example]) -> None:
     wrong = np.flatnonzero(~np.isfinite(rows[:, 0]))
     if wrong.size:
-        raise ValueError(
-            f"row {examples[wrong[0]].row}: the score {rows[wrong[0], 0]} is not finite"
-        )
-    return rows
+        score = rows[wrong[0], 0]
+        raise ValueError(f"row {examples[wrong[0]].row}: the score {score} is not finite")
 
 
 def mean(rows: Array) -> float:
