@@ -8,7 +8,7 @@ from typing import Any
 from mtl.config.errors import UserError, unknown_name
 from mtl.tasks.microworld.draw import SPLITS, Row, stream
 from mtl.tasks.microworld.entities import PEOPLE, world
-from mtl.tasks.microworld.generation import TASKS, rows
+from mtl.tasks.microworld.generation import TASKS, drawn_rows
 from mtl.tasks.microworld.narration import narrate
 
 COUNTS = {"train": 12_000, "validation": 400, "test": 400}
@@ -92,7 +92,7 @@ def _demonstrations(seed: int, split: str, position: int) -> _Demonstrations:
     task = chance.choice(tuple(TASKS))
     person = world(seed).people[chance.choice(PEOPLE)]
     opening = FRAMES[task].format(who=f"{person.name} the {person.profession}")
-    pool = _pool(task, seed)
+    pool = drawn_rows(task, "train", seed)
     return _Demonstrations(
         opening, task, [dict(row) for row in chance.choices(pool, k=chance.randrange(2, 5))]
     )
@@ -106,10 +106,3 @@ def _permute(shown: list[_Demonstrations], seed: int, split: str) -> None:
         stream("microworld", seed, "permutation", split, task).shuffle(targets)
         for row, target in zip(demonstrated, targets, strict=True):
             row[module.TARGET] = target
-
-
-def _pool(task: str, seed: int) -> list[Row]:
-    return _POOLS.setdefault((task, seed), rows(task, "train", seed=seed))
-
-
-_POOLS: dict[tuple[str, int], list[Row]] = {}

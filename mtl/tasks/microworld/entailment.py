@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mtl.tasks.microworld.draw import Row, other
 from mtl.tasks.microworld.entities import CATEGORIES, CATEGORY, MOMENTS, NUMBERS, PLACES
-from mtl.tasks.microworld.events import ACTS, Event, an_event, at, draw_event
+from mtl.tasks.microworld.events import ACTS, Event, an_event, at, event_home, replaced
 from mtl.tasks.microworld.grammar import plural, sentence
 
 TARGET = "label"
@@ -66,7 +66,7 @@ def _other_act(chance: random.Random, seed: int, split: str, event: Event) -> st
     """Another act of the same agent on the same kind of thing, in the same split where there is one."""
     acts = [act for act in ACTS if act != event.act]
     for act in chance.sample(acts, len(acts)):
-        if draw_event(chance, seed, split, agent=event.agent, act=act, thing=event.thing):
+        if event_home(seed, replaced(event, act=act)) == split:
             return act
     return ""
 

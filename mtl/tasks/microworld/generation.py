@@ -45,11 +45,12 @@ def rows(task: str, split: str, *, seed: int = 0) -> list[Row]:
         raise unknown_name("microworld task", task, TASKS)
     if split not in SPLITS:
         raise unknown_name("split of the microworld", split, SPLITS)
-    return [dict(row) for row in _rows(task, split, seed)]
+    return [dict(row) for row in drawn_rows(task, split, seed)]
 
 
 @lru_cache(maxsize=64)
-def _rows(task: str, split: str, seed: int) -> tuple[Row, ...]:
+def drawn_rows(task: str, split: str, seed: int) -> tuple[Row, ...]:
+    """As :func:`rows`, shared by all callers: not to be changed."""
     module = TASKS[task]
     chance = stream("microworld", seed, task, split)
     seen: set[tuple[str, ...]] = set()

@@ -114,4 +114,4 @@ def draw(chance: random.Random, seed: int, split: str, turn: int) -> list[Row]:
 def demonstrate(row: Row) -> tuple[str, str]:
     """The row as running text: what is asked, and the answer."""
     prompt = f"{row['sentence1']} {row['sentence2']} From 0 to 5, these are alike:"
-    return prompt, f" {row['score']}"
+    return prompt, f" {row['score']:.2f}"
