@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, Union
 
 from mtl.config.errors import UserError
+from mtl.config.keys import REQUIRED
 
-REQUIRED = object()
-"""Stands for the default of a setting that has none."""
 _SIMPLE = {"int": int, "float": float, "bool": bool, "str": str, "None": None}
 
 
@@ -57,7 +56,9 @@ def _read(file: Path, changed: int) -> Module:
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     except SyntaxError as error:
-        raise UserError(f"not valid Python: {error.msg}", where=f"{file}, line {error.lineno}") from error
+        raise UserError(
+            f"not valid Python: {error.msg}", where=f"{file}, line {error.lineno}"
+        ) from error
     classes: dict[str, ast.ClassDef] = {}
     values: dict[str, ast.expr] = {}
     imports: dict[str, tuple[str, str]] = {}
@@ -88,7 +89,8 @@ def class_settings(module: Module, class_name: str) -> dict[str, Setting]:
     if definition is None:
         raise UserError(f"{module.file} defines no class '{class_name}'")
     constructor = next(
-        (s for s in definition.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), None
+        (s for s in definition.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"),
+        None,
     )
     if constructor is None:
         return _base_settings(module, definition)
@@ -133,7 +135,7 @@ def _last_name(node: ast.expr) -> str:
 
 def _parameter_help(text: str, name: str) -> str:
     match = re.search(rf":param {re.escape(name)}:\s*(.*?)(?=\n\s*:|\n\s*\n|\Z)", text, re.DOTALL)
-    return " ".join(match.group(1).split()) if match else ""
+    return " ".join(match.group(1).split()).replace("``", "") if match else ""
 
 
 def _value(module: Module, node: ast.expr) -> Any:
@@ -180,5 +182,7 @@ def _type(module: Module, node: ast.expr | None, argument: ast.arg) -> Any:
     raise UserError(
         f"the setting '{argument.arg}' has the annotation '{ast.unparse(node)}', which no configuration can hold",
         where=f"{module.file}, line {argument.lineno}",
-        hints=["use int, float, bool, str, Literal[...], list[...], dict[str, ...] or unions of them"],
+        hints=[
+            "use int, float, bool, str, Literal[...], list[...], dict[str, ...] or unions of them"
+        ],
     )

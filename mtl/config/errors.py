@@ -66,7 +66,7 @@ def unknown_name(
     return UserError(f"unknown {kind} '{name}'", where=where, hints=hints)
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  (a state, not an error)
     """A signal ended the work after what can be resumed was written.
 
     :param signal: Number of the signal; the exit status is 128 more (130 for SIGINT, 143 for SIGTERM).

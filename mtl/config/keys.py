@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import itertools
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union
 
-REQUIRED = object()
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED = _Required()
 """Stands for the default of a key that has none."""
 
 
@@ -176,7 +183,7 @@ def _documents(schema: type) -> dict[str, str]:
 
 
 def _documented(body: Sequence[ast.stmt]) -> Iterator[tuple[str, str]]:
-    for statement, below in zip(body, body[1:], strict=False):
+    for statement, below in itertools.pairwise(body):
         if (
             isinstance(statement, ast.AnnAssign)
             and isinstance(statement.target, ast.Name)

@@ -113,7 +113,11 @@ def _tasks_are_a_set(config: dict[str, Any]) -> Iterator[Problem]:
 
 def _rates_name_tasks(config: dict[str, Any]) -> Iterator[Problem]:
     rates, tasks = get(config, "mixture.rates"), config.get("tasks")
-    if get(config, "mixture.name") == "explicit" and isinstance(tasks, list) and isinstance(rates, dict):
+    if (
+        get(config, "mixture.name") == "explicit"
+        and isinstance(tasks, list)
+        and isinstance(rates, dict)
+    ):
         if set(rates) != set(tasks):
             words = f"one rate for each of {', '.join(map(str, tasks))}"
             yield Problem("mixture.rates", "range", rates, words)
@@ -127,9 +131,11 @@ def _rates_name_tasks(config: dict[str, Any]) -> Iterator[Problem]:
 
 def _betas(config: dict[str, Any]) -> Iterator[Problem]:
     betas = get(config, "optimizer.betas")
-    if isinstance(betas, list) and all(_is_number(beta) for beta in betas):
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            yield Problem("optimizer.betas", "range", betas, "two numbers, each at least 0 and below 1")
+    if not isinstance(betas, list) or not all(_is_number(beta) for beta in betas):
+        return
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        words = "two numbers, each at least 0 and below 1"
+        yield Problem("optimizer.betas", "range", betas, words)
 
 
 def _named_part(key: str, kind: str, part: str) -> Callable[[dict[str, Any]], Iterator[Problem]]:

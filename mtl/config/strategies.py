@@ -8,7 +8,6 @@ keyword arguments of its constructor the settings. The file is read as syntax; n
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import sys
 import traceback
@@ -101,7 +100,9 @@ def store_strategies() -> None:
             settings = found.settings
         except UserError:
             settings = {}  # said when it is chosen, so that one broken file does not stop the others
-        defaults = {setting.name: setting.default for setting in settings.values() if setting.optional}
+        defaults = {
+            setting.name: setting.default for setting in settings.values() if setting.optional
+        }
         node = {"name": found.name, **defaults}
         store.store(group="strategy", name=found.name, node=node, provider=found.place)
 

@@ -83,7 +83,8 @@ def _convert(member: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(member) and isinstance(member, type) and isinstance(value, dict):
         types = {field.name: field.type for field in fields(member)}
         return {
-            name: convert(types[name], item) if name in types else item for name, item in value.items()
+            name: convert(types[name], item) if name in types else item
+            for name, item in value.items()
         }
     if origin is dict and isinstance(value, dict):
         return {name: convert(typing.get_args(member)[1], item) for name, item in value.items()}
