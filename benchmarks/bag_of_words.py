@@ -12,11 +12,13 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 from omegaconf import OmegaConf
 
 from mtl.config.errors import UserError, unknown_name
 from mtl.config.schema import DataConfig, TaskConfig
+from mtl.config.values import check
 from mtl.scoring.bag_of_words import bag_of_words
 from mtl.scoring.baselines import chance, majority
 from mtl.scoring.score import average
@@ -48,10 +50,13 @@ def read_task(name: str) -> TaskConfig:
     path = TASK_FILES / f"{name}.yaml"
     if not path.is_file():
         raise unknown_name("task", name, [file.stem for file in TASK_FILES.glob("*.yaml")])
-    merged = OmegaConf.merge(OmegaConf.structured(TaskConfig), OmegaConf.load(path))
-    config = OmegaConf.to_object(merged)
-    assert isinstance(config, TaskConfig)
-    return config
+    config, problems = check(TaskConfig, OmegaConf.to_container(OmegaConf.load(path)))
+    if problems:
+        keys = [
+            f"{problem.key}: {problem.kind} {problem.expected}".rstrip() for problem in problems
+        ]
+        raise UserError("a task file that does not fit the schema", where=str(path), hints=keys)
+    return cast(TaskConfig, config)
 
 
 def main(words: list[str]) -> None:
