@@ -1,0 +1,95 @@
+"""What a task file must say for its kind, checked before any row is read."""
+
+from __future__ import annotations
+
+from mtl.config.errors import UserError, raise_all
+from mtl.config.schema import SourceConfig, TaskConfig
+
+CLASSIFICATION = ("classification", "pair_classification")
+
+
+def check_task(config: TaskConfig) -> None:
+    """Refuse a task file that contradicts itself.
+
+    :raises UserError: All contradictions in one message.
+    """
+    problems = [*_source(config.source), *_reading(config), *_answer_space(config)]
+    raise_all([UserError(problem, where=f"task.{config.name}.{field}") for field, problem in problems])
+
+
+Problems = list[tuple[str, str]]
+
+
+def _source(source: SourceConfig) -> Problems:
+    problems: Problems = []
+    if source.folder is None and source.hub is None and source.microworld is None:
+        problems.append(("source", "one of folder, hub or microworld is needed"))
+    named = {"train": source.train, "validation": source.validation, "report": source.report}
+    for first, second in (("train", "report"), ("validation", "report"), ("train", "validation")):
+        if named[first] is not None and named[first] == named[second]:
+            reason = "no split has two purposes: what selects or trains is never reported"
+            problems.append((f"source.{first}", f"the same split as {second}; {reason}"))
+    if source.train is None and source.validation is not None:
+        problems.append(("source.validation", "a task without a train split has nothing to select"))
+    return problems
+
+
+def _reading(config: TaskConfig) -> Problems:
+    problems: Problems = []
+    if config.kind == "language_modelling":
+        if config.segments or config.prompt:
+            problems.append(("prompt", "a document has neither segments nor a prompt, only a target"))
+        return problems
+    if config.source.documents != "rows":
+        problems.append(("source.documents", f"only for language_modelling, not for {config.kind}"))
+    if not config.segments:
+        problems.append(("segments", "at least one segment is needed"))
+    if config.kind == "pair_classification" and len(config.segments) != 2:
+        problems.append(("segments", f"a pair has 2 segments, found {len(config.segments)}"))
+    if not config.prompt:
+        problems.append(("prompt", "at least one piece is needed"))
+    elif config.prompt[-1] != config.prompt[-1].rstrip():
+        problems.append(("prompt", "it ends with a blank; the answer begins with one, so leave it out"))
+    for index in config.identifying:
+        if not 0 <= index < len(config.segments):
+            problems.append(("identifying", f"there is no segment {index}; the first one is 0"))
+    return problems
+
+
+def _answer_space(config: TaskConfig) -> Problems:
+    problems: Problems = []
+    if config.kind in CLASSIFICATION:
+        problems += _classes(config)
+    elif config.kind == "regression":
+        if len(config.range) != 2 or not config.range[0] < config.range[1]:
+            problems.append(("range", f"expected [lowest, highest], found {config.range}"))
+    elif config.kind == "multiple_choice" and not config.choices:
+        problems.append(("choices", "templates of the candidates, or a column with a list, are needed"))
+    allowed = {
+        "labels": CLASSIFICATION,
+        "answers": CLASSIFICATION,
+        "range": ("regression",),
+        "choices": ("multiple_choice",),
+        "references": ("generation",),
+    }
+    for field, kinds in allowed.items():
+        if getattr(config, field) and config.kind not in kinds:
+            problems.append((field, f"only for {' or '.join(kinds)}, not for {config.kind}"))
+    return problems
+
+
+def _classes(config: TaskConfig) -> Problems:
+    problems: Problems = []
+    if len(config.labels) < 2:
+        problems.append(("labels", f"at least 2 classes are needed, found {len(config.labels)}"))
+    if len(config.answers) != len(config.labels):
+        counts = f"{len(config.labels)} labels, {len(config.answers)} answers"
+        problems.append(("answers", f"one label word per class is needed: {counts}"))
+    for field, names in (("labels", config.labels), ("answers", config.answers)):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            problems.append((field, f"stands twice: {', '.join(map(repr, twice))}"))
+    for answer in config.answers:
+        if not answer.startswith(" ") or not answer.strip():
+            problems.append(("answers", f"a label word begins with a space, found {answer!r}"))
+    return problems

@@ -1,0 +1,89 @@
+"""A task file becomes a task: its rows are read, checked and divided by purpose."""
+
+from __future__ import annotations
+
+from mtl.config.errors import UserError
+from mtl.config.schema import DataConfig, TaskConfig
+from mtl.tasks.checks import check_task
+from mtl.tasks.documents import join_lines
+from mtl.tasks.reading import Reader
+from mtl.tasks.sources import Rows, read_rows
+from mtl.tasks.splits import cut_selection, make_split, selection_size
+from mtl.tasks.task import Split, Task
+
+
+def load_task(config: TaskConfig, data: DataConfig, *, seed: int) -> Task:
+    """The task with its rows.
+
+    The split that selects is never the split that is reported. Where the task file names a published
+    ``validation`` split beside the reported one, that one selects. Otherwise
+    ``min(data.selection_rows, data.selection_share * rows)`` rows are cut from train. A task without a train
+    split is only evaluated: it has neither train nor selection.
+
+    :param seed: Seed of the run: the same seed cuts the same rows, whatever the strategy.
+    :raises UserError: A task file that contradicts itself, missing data, a missing column, or bad rows.
+    """
+    check_task(config)
+    reader = Reader(config)
+    source = config.source
+
+    def read(split: str) -> Split:
+        return _read_split(config, reader, data, split, seed=seed)
+
+    report = read(source.report)
+    if source.train is None:
+        return Task(config, None, None, report)
+    train = read(source.train)
+    if source.validation is not None:
+        return Task(config, train, read(source.validation), report)
+    train, selection = _cut(config, train, data, seed=seed)
+    return Task(config, train, selection, report)
+
+
+def _read_split(
+    config: TaskConfig, reader: Reader, data: DataConfig, split: str, *, seed: int
+) -> Split:
+    rows = read_rows(config.source, split, data, task=config.name, seed=seed)
+    notes = []
+    if config.source.documents != "rows":
+        rows = _documents(rows, config)
+        notes.append(f"{len(rows.rows)} documents ({config.source.documents})")
+    examples, unlabelled = reader.read(rows)
+    if unlabelled:
+        notes.append(f"{unlabelled} of {len(rows.rows)} rows of {split} have no gold label")
+    return make_split(split, examples, note="; ".join(notes))
+
+
+def _documents(rows: Rows, config: TaskConfig) -> Rows:
+    how = config.source.documents
+    if how == "rows" or "text" not in rows.columns:
+        raise UserError(
+            f"no column 'text' in {rows.where}",
+            where=f"task.{config.name}.source.documents={how}",
+            hints=[f"columns there: {', '.join(rows.columns)}"],
+        )
+    documents = join_lines([row["text"] for row in rows.rows], how)
+    return Rows(rows.split, ("text",), [{"text": document} for document in documents], rows.where)
+
+
+def _cut(config: TaskConfig, train: Split, data: DataConfig, *, seed: int) -> tuple[Split, Split]:
+    examples = train.examples
+    count = len(examples)
+    if count < 2:
+        raise UserError(
+            f"split '{train.name}' of task '{config.name}' has 1 row; 2 are needed, one of them to select",
+            where=f"task.{config.name}.source",
+        )
+    size = selection_size(count, at_most=data.selection_rows, share=data.selection_share)
+    positions = cut_selection(examples, size, task=config.name, seed=seed)
+    taken = set(positions)
+    rest = [example for position, example in enumerate(examples) if position not in taken]
+
+    def note(rows: int) -> str:
+        own = f"{rows} of {count} rows of {train.name}, seed {seed}"
+        return f"{train.note}; {own}" if train.note else own
+
+    return (
+        make_split(train.name, rest, note=note(len(rest))),
+        make_split(train.name, [examples[position] for position in positions], note=note(size)),
+    )

@@ -1,0 +1,210 @@
+"""How rows become examples: segments for a head, text for a language model, and the target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mtl.config.errors import UserError, nearest
+from mtl.config.schema import TaskConfig
+from mtl.tasks.checks import CLASSIFICATION
+from mtl.tasks.formats import bad_rows
+from mtl.tasks.sources import Rows
+from mtl.tasks.task import Example
+from mtl.tasks.templates import BadValue, Expression, Template
+
+Row = Mapping[str, Any]
+
+SCORES = 21
+"""Values a score can take as text, as in T5 (section 2.4: 1 to 5 in steps of 0.2)."""
+
+
+def score_texts(low: float, high: float) -> tuple[str, ...]:
+    """21 values from ``low`` to ``high`` in equal steps, as answers (each begins with a space).
+
+    All have the same number of decimals: the fewest that print every value exactly, at most 6.
+    """
+    values = [low + (high - low) * step / (SCORES - 1) for step in range(SCORES)]
+    for decimals in range(7):
+        texts = [f"{value:.{decimals}f}" for value in values]
+        if all(math.isclose(float(t), v, abs_tol=1e-9) for t, v in zip(texts, values, strict=True)):
+            break
+    return tuple(f" {text}" for text in texts)
+
+
+class Reader:
+    """Reads the rows of one task. Templates are compiled once.
+
+    White space: a segment, a choice and a reference lose the blanks at both ends; a prompt keeps what its
+    templates say but never ends with a blank, because the answer begins with one. A document is kept as it is.
+    """
+
+    def __init__(self, config: TaskConfig):
+        self.config = config
+        place = f"task.{config.name}"
+        self._segments = _templates(config.segments, f"{place}.segments")
+        self._prompt = _templates(config.prompt, f"{place}.prompt")
+        document = config.kind == "language_modelling"
+        self._target = Template(config.target, field=f"{place}.target", verbatim=document)
+        self._choice_list: Expression | None = None
+        self._choices: list[Template] = []
+        if isinstance(config.choices, str):
+            self._choice_list = Expression(config.choices, field=f"{place}.choices")
+        else:
+            self._choices = _templates(config.choices, f"{place}.choices")
+        self._references = (
+            Expression(config.references, field=f"{place}.references") if config.references else None
+        )
+        self._indices = {label: index for index, label in enumerate(config.labels)}
+        self._answers = tuple(config.answers)
+        if config.kind == "regression":
+            self._answers = score_texts(*config.range)
+
+    def read(self, rows: Rows) -> tuple[list[Example], int]:
+        """The examples of a split, in the order of its rows, and how many rows had no gold label.
+
+        :raises UserError: A column that is not there, or bad rows: the first five, and how many.
+        """
+        self._check_columns(rows)
+        read_row = self._reading_of_kind()
+        examples: list[Example] = []
+        bad: list[tuple[int, str]] = []
+        unlabelled = 0
+        for position, row in enumerate(rows.rows):
+            try:
+                example = read_row(f"{rows.split}:{position}", row)
+            except BadValue as error:
+                bad.append((position + 1, str(error)))
+                continue
+            if example is None:
+                unlabelled += 1
+            else:
+                examples.append(example)
+        if bad:
+            raise bad_rows(f"task '{self.config.name}', {rows.where}", bad, len(rows.rows))
+        if not examples:
+            raise UserError(
+                f"split '{rows.split}' of task '{self.config.name}' has no labelled row", where=rows.where
+            )
+        return examples, unlabelled
+
+    def _check_columns(self, rows: Rows) -> None:
+        expressions = [e for e in (self._choice_list, self._references) if e is not None]
+        for template in [*self._segments, *self._prompt, *self._choices, self._target, *expressions]:
+            for column in sorted(template.columns - set(rows.columns)):
+                guess = nearest(column, rows.columns)
+                hints = [f"did you mean: {guess}"] if guess else []
+                hints.append(f"columns there: {', '.join(rows.columns)}")
+                raise UserError(f"no column '{column}' in {rows.where}", where=template.field, hints=hints)
+
+    def _reading_of_kind(self) -> Callable[[str, Row], Example | None]:
+        if self.config.kind in CLASSIFICATION:
+            return self._classified
+        return {
+            "regression": self._scored,
+            "multiple_choice": self._chosen,
+            "generation": self._generated,
+            "language_modelling": self._document,
+        }[self.config.kind]
+
+    def _inputs(self, row: Row) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        segments = tuple([_text(template, row).strip() for template in self._segments])
+        pieces = [_text(template, row) for template in self._prompt]
+        pieces[-1] = pieces[-1].rstrip()
+        return segments, tuple(pieces)
+
+    def _target_text(self, row: Row) -> str | None:
+        """The rendered target; None for a row without a gold label."""
+        text = _text(self._target, row)
+        return None if text == self.config.unlabelled else text
+
+    def _classified(self, name: str, row: Row) -> Example | None:
+        text = self._target_text(row)
+        if text is None:
+            return None
+        index = self._indices.get(text)
+        if index is None:
+            index = _index(text, len(self._answers))
+        if index is None:
+            labels = ", ".join(self.config.labels)
+            last = len(self._answers) - 1
+            raise BadValue(f"label: found {text!r}, expected one of {labels}, or an index from 0 to {last}")
+        segments, prompt = self._inputs(row)
+        return Example(name, segments, prompt, index, self._answers)
+
+    def _scored(self, name: str, row: Row) -> Example | None:
+        text = self._target_text(row)
+        if text is None:
+            return None
+        low, high = self.config.range
+        try:
+            score = float(text)
+        except ValueError:
+            score = math.nan
+        if not low <= score <= high:
+            raise BadValue(f"score: found {text!r}, expected a number from {low:g} to {high:g}")
+        segments, prompt = self._inputs(row)
+        return Example(name, segments, prompt, score, self._answers)
+
+    def _chosen(self, name: str, row: Row) -> Example | None:
+        text = self._target_text(row)
+        if text is None:
+            return None
+        if self._choice_list is not None:
+            choices = _texts(self._choice_list, row)
+        else:
+            choices = tuple([_text(template, row).strip() for template in self._choices])
+        if len(choices) < 2 or not all(choices):
+            raise BadValue(f"choices: found {list(choices)}, expected at least 2 texts")
+        index = choices.index(text) if text in choices else _index(text, len(choices))
+        if index is None:
+            last = len(choices) - 1
+            raise BadValue(f"target: found {text!r}, expected one of the choices, or an index from 0 to {last}")
+        segments, prompt = self._inputs(row)
+        answers = tuple([f" {choice}" for choice in choices])
+        return Example(name, segments, prompt, index, answers, choices)
+
+    def _generated(self, name: str, row: Row) -> Example | None:
+        text = self._target_text(row)
+        if text is None:
+            return None
+        others = _texts(self._references, row) if self._references is not None else ()
+        references = tuple(dict.fromkeys([text.strip(), *others]))
+        if not all(references):
+            raise BadValue("target: found an empty text, expected an answer")
+        segments, prompt = self._inputs(row)
+        return Example(name, segments, prompt, None, references=references)
+
+    def _document(self, name: str, row: Row) -> Example | None:
+        text = _text(self._target, row)
+        if not text.strip():
+            raise BadValue("document: found an empty text")
+        return Example(name, (), (), None, references=(text,))
+
+
+def _templates(sources: Sequence[str], field: str) -> list[Template]:
+    return [Template(source, field=f"{field}[{index}]") for index, source in enumerate(sources)]
+
+
+def _text(template: Template, row: Row) -> str:
+    try:
+        return template(row)
+    except BadValue as error:
+        raise BadValue(f"{template.field}: {error}") from error
+
+
+def _texts(expression: Expression, row: Row) -> tuple[str, ...]:
+    """The texts of a list-valued column, without the blanks at their ends."""
+    value = expression(row)
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise BadValue(f"{expression.field}: found {value!r:.60}, expected a list of texts")
+    return tuple([item.strip() for item in value])
+
+
+def _index(text: str, count: int) -> int | None:
+    """The index that a text such as ``1``, ``1.0`` or ``True`` names, or None."""
+    text = {"True": "1", "False": "0"}.get(text, text).removesuffix(".0")
+    if text.isascii() and text.isdigit() and int(text) < count:
+        return int(text)
+    return None
