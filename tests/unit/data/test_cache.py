@@ -1,0 +1,103 @@
+"""The cache: whole entries only, whoever builds and whoever is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mtl.config.errors import UserError
+from mtl.data.cache import STALE_SECONDS, build, cache_root, content_key
+
+BUILDER = """
+import sys, time
+from pathlib import Path
+from mtl.data.cache import build
+
+root, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+
+def make(folder):
+    (folder / "first").write_text(name)
+    print("building", flush=True)
+    time.sleep(seconds)
+    (folder / "second").write_text(name)
+
+entry = build("key", make, root)
+print((entry / "first").read_text(), (entry / "second").read_text(), flush=True)
+"""
+
+
+def builder(root: Path, name: str, seconds: float) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILDER, str(root), name, str(seconds)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_processes_at_once_use_one_entry(tmp_path: Path) -> None:
+    with builder(tmp_path, "a", 0.3) as one, builder(tmp_path, "b", 0.6) as two:
+        said = [one.communicate(timeout=60)[0].split(), two.communicate(timeout=60)[0].split()]
+    assert [s[-2:] for s in said] == [["a", "a"]] * 2 or [s[-2:] for s in said] == [["b", "b"]] * 2
+    assert [p.name for p in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_killed_builder_leaves_nothing_taken_for_whole(tmp_path: Path) -> None:
+    with builder(tmp_path, "killed", 60) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "building\n"
+        process.send_signal(signal.SIGKILL)
+    (rest,) = tmp_path.iterdir()
+    assert rest.name != "key"
+    entry = build("key", lambda folder: (folder / "first").write_text("whole") and None, tmp_path)
+    assert (entry / "first").read_text() == "whole"
+    # What it left is removed once it is old.
+    old = time.time() - STALE_SECONDS - 1
+    os.utime(rest, (old, old))
+    build("other", lambda folder: None, tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"key", "other"}
+
+
+def test_built_once_and_not_after_a_failure(tmp_path: Path) -> None:
+    calls = []
+
+    def fail(folder: Path) -> None:
+        calls.append(folder)
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        build("key", fail, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    build("key", calls.append, tmp_path)
+    build("key", calls.append, tmp_path)
+    assert len(calls) == 2
+
+
+def test_root_is_configured_then_environment_then_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTL_CACHE", "/somewhere")
+    assert cache_root("/else") == Path("/else")
+    assert cache_root() == Path("/somewhere")
+    monkeypatch.delenv("MTL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/a/.c")
+    assert cache_root() == Path("/home/a/.c/mtl")
+
+
+def test_a_folder_that_cannot_be_written_is_the_persons_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="the cache folder cannot be written") as raised:
+        build("key", lambda folder: None, tmp_path / "file")
+    assert raised.value.where == str(tmp_path / "file")
+
+
+def test_content_key_tells_parts_apart() -> None:
+    assert content_key("ab", "c") != content_key("a", "bc")
+    assert content_key("ab", 1) == content_key("ab", 1)
+
+
+@pytest.mark.parametrize("key", ["", "../up", ".hidden", "a/b"])
+def test_keys_stay_inside_the_folder(key: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`key` should be"):
+        build(key, lambda folder: None, tmp_path)
