@@ -117,7 +117,7 @@ def _prepare(
     flags = given.flags
     packages.pin_packages("configs", "strategies", "studies")
     from mtl.config.check import check_config
-    from mtl.config.compose import resumed_run
+    from mtl.config.compose import resumed_run, to_yaml
     from mtl.config.composition import Composition
 
     if flags.help:
@@ -150,6 +150,9 @@ def _prepare(
     checked = check_config(
         composition, schema, given.overrides, multirun=given.multirun, place="command line"
     )
+    if flags.cfg == "job" and flags.resolve and flags.package is None:
+        print(to_yaml(checked.instance), end="")
+        return None
     quiet = dict(QUIET)
     if given.multirun:
         scratch.append(tempfile.mkdtemp(prefix="mtl-multirun-"))
@@ -176,7 +179,7 @@ def _parse(arguments: Sequence[str]) -> _Arguments:
         )
 
     parser.error = fail  # type: ignore[method-assign]
-    flags = parser.parse_args(list(arguments))
+    flags = parser.parse_intermixed_args(list(arguments))
     for flag, hint in (
         ("config_path", "a folder of your own is added by --config-dir DIR"),
         (
