@@ -68,6 +68,21 @@ def test_cache_reads_several_tokens_behind_rows_of_unequal_length(make) -> None:
         torch.testing.assert_close(hidden[row], alone, atol=1e-5, rtol=0)
 
 
+def test_the_cache_takes_the_precision_of_autocast(make) -> None:
+    decoder = make(scale=10)
+    cache = KeyValueCache(2, 5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        decoder(torch.tensor([[1, 2, 3, 4], [5, 6, 0, 0]]), cache=cache)
+        cache.advance([4, 2])
+        hidden = decoder(torch.tensor([[7], [8]]), cache=cache)
+        for row, whole in enumerate(([1, 2, 3, 4, 7], [5, 6, 8])):
+            alone = decoder(torch.tensor([whole]))[0, -1:]
+            torch.testing.assert_close(hidden[row], alone, atol=0.05, rtol=0)
+    nothing = torch.zeros(2, 4, 0, 8, dtype=torch.bfloat16)
+    keys, values = cache.append(0, nothing, nothing)
+    assert keys.dtype == values.dtype == torch.bfloat16
+
+
 def test_dropping_rows_keeps_the_others(make) -> None:
     decoder = make(scale=10)
     cache = KeyValueCache(3, 6)

@@ -102,6 +102,14 @@ def test_special_tokens_change_no_other_weight(make) -> None:
     assert many.token_embedding.weight[50:].unique(dim=0).shape[0] == 27
 
 
+def test_special_tokens_change_no_base_row_at_any_size(make) -> None:
+    """torch draws 16 normals at a time, so that a longer draw begins otherwise where the shorter one ends."""
+    for base in (1, 3, 7):
+        alone = make(base, width=4, heads=1).token_embedding.weight
+        followed = make(base + 2, base_vocabulary=base, width=4, heads=1).token_embedding.weight
+        assert torch.equal(followed[:base], alone)
+
+
 def test_resized_vocabulary_equals_one_that_was_built_larger(make) -> None:
     tokens = tokens_of(2, 9)
     resized = make(50)
