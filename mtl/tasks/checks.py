@@ -14,7 +14,9 @@ def check_task(config: TaskConfig) -> None:
     :raises UserError: All contradictions in one message.
     """
     problems = [*_source(config.source), *_reading(config), *_answer_space(config)]
-    raise_all([UserError(problem, where=f"task.{config.name}.{field}") for field, problem in problems])
+    raise_all(
+        [UserError(problem, where=f"task.{config.name}.{field}") for field, problem in problems]
+    )
 
 
 Problems = list[tuple[str, str]]
@@ -38,7 +40,9 @@ def _reading(config: TaskConfig) -> Problems:
     problems: Problems = []
     if config.kind == "language_modelling":
         if config.segments or config.prompt:
-            problems.append(("prompt", "a document has neither segments nor a prompt, only a target"))
+            problems.append(
+                ("prompt", "a document has neither segments nor a prompt, only a target")
+            )
         return problems
     if config.source.documents != "rows":
         problems.append(("source.documents", f"only for language_modelling, not for {config.kind}"))
@@ -49,7 +53,9 @@ def _reading(config: TaskConfig) -> Problems:
     if not config.prompt:
         problems.append(("prompt", "at least one piece is needed"))
     elif config.prompt[-1] != config.prompt[-1].rstrip():
-        problems.append(("prompt", "it ends with a blank; the answer begins with one, so leave it out"))
+        problems.append(
+            ("prompt", "it ends with a blank; the answer begins with one, so leave it out")
+        )
     for index in config.identifying:
         if not 0 <= index < len(config.segments):
             problems.append(("identifying", f"there is no segment {index}; the first one is 0"))
@@ -64,7 +70,9 @@ def _answer_space(config: TaskConfig) -> Problems:
         if len(config.range) != 2 or not config.range[0] < config.range[1]:
             problems.append(("range", f"expected [lowest, highest], found {config.range}"))
     elif config.kind == "multiple_choice" and not config.choices:
-        problems.append(("choices", "templates of the candidates, or a column with a list, are needed"))
+        problems.append(
+            ("choices", "templates of the candidates, or a column with a list, are needed")
+        )
     allowed = {
         "labels": CLASSIFICATION,
         "answers": CLASSIFICATION,

@@ -68,7 +68,9 @@ def _text(path: Path) -> str:
             data = _decompress_zstandard(data)
     except (EOFError, OSError, zlib.error, ValueError) as error:
         raise UserError(
-            f"not a whole {path.suffix} file (truncated or damaged)", where=str(path), hints=[str(error)]
+            f"not a whole {path.suffix} file (truncated or damaged)",
+            where=str(path),
+            hints=[str(error)],
         ) from error
     try:
         return data.decode("utf-8-sig")
@@ -86,7 +88,9 @@ def _decompress_zstandard(data: bytes) -> bytes:
     import zstandard
 
     try:
-        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True) as stream:
+        with zstandard.ZstdDecompressor().stream_reader(
+            io.BytesIO(data), read_across_frames=True
+        ) as stream:
             content = stream.read()
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error

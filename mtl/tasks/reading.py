@@ -12,7 +12,7 @@ from mtl.tasks.checks import CLASSIFICATION
 from mtl.tasks.formats import bad_rows
 from mtl.tasks.sources import Rows
 from mtl.tasks.task import Example
-from mtl.tasks.templates import BadValue, Expression, Template
+from mtl.tasks.templates import BadValueError, Expression, Template
 
 Row = Mapping[str, Any]
 
@@ -54,7 +54,9 @@ class Reader:
         else:
             self._choices = _templates(config.choices, f"{place}.choices")
         self._references = (
-            Expression(config.references, field=f"{place}.references") if config.references else None
+            Expression(config.references, field=f"{place}.references")
+            if config.references
+            else None
         )
         self._indices = {label: index for index, label in enumerate(config.labels)}
         self._answers = tuple(config.answers)
@@ -74,7 +76,7 @@ class Reader:
         for position, row in enumerate(rows.rows):
             try:
                 example = read_row(f"{rows.split}:{position}", row)
-            except BadValue as error:
+            except BadValueError as error:
                 bad.append((position + 1, str(error)))
                 continue
             if example is None:
@@ -85,18 +87,28 @@ class Reader:
             raise bad_rows(f"task '{self.config.name}', {rows.where}", bad, len(rows.rows))
         if not examples:
             raise UserError(
-                f"split '{rows.split}' of task '{self.config.name}' has no labelled row", where=rows.where
+                f"split '{rows.split}' of task '{self.config.name}' has no labelled row",
+                where=rows.where,
             )
         return examples, unlabelled
 
     def _check_columns(self, rows: Rows) -> None:
         expressions = [e for e in (self._choice_list, self._references) if e is not None]
-        for template in [*self._segments, *self._prompt, *self._choices, self._target, *expressions]:
+        templates: list[Template | Expression] = [
+            *self._segments,
+            *self._prompt,
+            *self._choices,
+            self._target,
+            *expressions,
+        ]
+        for template in templates:
             for column in sorted(template.columns - set(rows.columns)):
                 guess = nearest(column, rows.columns)
                 hints = [f"did you mean: {guess}"] if guess else []
                 hints.append(f"columns there: {', '.join(rows.columns)}")
-                raise UserError(f"no column '{column}' in {rows.where}", where=template.field, hints=hints)
+                raise UserError(
+                    f"no column '{column}' in {rows.where}", where=template.field, hints=hints
+                )
 
     def _reading_of_kind(self) -> Callable[[str, Row], Example | None]:
         if self.config.kind in CLASSIFICATION:
@@ -129,7 +141,9 @@ class Reader:
         if index is None:
             labels = ", ".join(self.config.labels)
             last = len(self._answers) - 1
-            raise BadValue(f"label: found {text!r}, expected one of {labels}, or an index from 0 to {last}")
+            raise BadValueError(
+                f"label: found {text!r}, expected one of {labels}, or an index from 0 to {last}"
+            )
         segments, prompt = self._inputs(row)
         return Example(name, segments, prompt, index, self._answers)
 
@@ -143,7 +157,9 @@ class Reader:
         except ValueError:
             score = math.nan
         if not low <= score <= high:
-            raise BadValue(f"score: found {text!r}, expected a number from {low:g} to {high:g}")
+            raise BadValueError(
+                f"score: found {text!r}, expected a number from {low:g} to {high:g}"
+            )
         segments, prompt = self._inputs(row)
         return Example(name, segments, prompt, score, self._answers)
 
@@ -156,11 +172,13 @@ class Reader:
         else:
             choices = tuple([_text(template, row).strip() for template in self._choices])
         if len(choices) < 2 or not all(choices):
-            raise BadValue(f"choices: found {list(choices)}, expected at least 2 texts")
+            raise BadValueError(f"choices: found {list(choices)}, expected at least 2 texts")
         index = choices.index(text) if text in choices else _index(text, len(choices))
         if index is None:
             last = len(choices) - 1
-            raise BadValue(f"target: found {text!r}, expected one of the choices, or an index from 0 to {last}")
+            raise BadValueError(
+                f"target: found {text!r}, expected one of the choices, or an index from 0 to {last}"
+            )
         segments, prompt = self._inputs(row)
         answers = tuple([f" {choice}" for choice in choices])
         return Example(name, segments, prompt, index, answers, choices)
@@ -172,14 +190,14 @@ class Reader:
         others = _texts(self._references, row) if self._references is not None else ()
         references = tuple(dict.fromkeys([text.strip(), *others]))
         if not all(references):
-            raise BadValue("target: found an empty text, expected an answer")
+            raise BadValueError("target: found an empty text, expected an answer")
         segments, prompt = self._inputs(row)
         return Example(name, segments, prompt, None, references=references)
 
     def _document(self, name: str, row: Row) -> Example | None:
         text = _text(self._target, row)
         if not text.strip():
-            raise BadValue("document: found an empty text")
+            raise BadValueError("document: found an empty text")
         return Example(name, (), (), None, references=(text,))
 
 
@@ -190,15 +208,15 @@ def _templates(sources: Sequence[str], field: str) -> list[Template]:
 def _text(template: Template, row: Row) -> str:
     try:
         return template(row)
-    except BadValue as error:
-        raise BadValue(f"{template.field}: {error}") from error
+    except BadValueError as error:
+        raise BadValueError(f"{template.field}: {error}") from error
 
 
 def _texts(expression: Expression, row: Row) -> tuple[str, ...]:
     """The texts of a list-valued column, without the blanks at their ends."""
     value = expression(row)
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise BadValue(f"{expression.field}: found {value!r:.60}, expected a list of texts")
+        raise BadValueError(f"{expression.field}: found {value!r:.60}, expected a list of texts")
     return tuple([item.strip() for item in value])
 
 

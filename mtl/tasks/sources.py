@@ -50,7 +50,9 @@ def read_rows(source: SourceConfig, split: str, data: DataConfig, *, task: str, 
     else:
         problem = f"task '{task}' is not on the hub; it needs a folder of data"
         wanted = source.folder or task
-        raise UserError(problem, hints=[f"set data.root=DIR with DIR/{wanted}/{split}.parquet in it"])
+        raise UserError(
+            problem, hints=[f"set data.root=DIR with DIR/{wanted}/{split}.parquet in it"]
+        )
     if not rows.rows:
         raise UserError(f"split '{split}' of task '{task}' is empty", where=rows.where)
     return rows
@@ -94,7 +96,9 @@ def _from_folder(root: str, folder: str, split: str, *, task: str) -> Rows:
         raise _missing_split(place, split, task=task, where=where)
     if len(found) > 1:
         names = ", ".join(file.name for file in found)
-        raise UserError(f"split '{split}' of task '{task}' lies there more than once: {names}", where=str(place))
+        raise UserError(
+            f"split '{split}' of task '{task}' lies there more than once: {names}", where=str(place)
+        )
     rows, columns = read_file(found[0])
     return Rows(split, columns or _columns(rows), rows, str(found[0]))
 

@@ -19,14 +19,15 @@ from mtl.config.errors import UserError
 Row = Mapping[str, Any]
 
 
-class BadValue(ValueError):
+class BadValueError(ValueError):
     """A row for which a template has no answer: a missing column, a null, a failing expression."""
 
 
-FUNCTION_WORDS = frozenset(
-    "a an the this that these those my your his her its our their he she it we you they there "
-    "some many most all every everyone everybody no another one two three".split()
-)
+_FUNCTION_WORDS = """
+a an the this that these those my your his her its our their he she it we you they there
+everyone people some many most all every no another one two three
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 def mid_sentence(text: str) -> str:
@@ -43,7 +44,7 @@ def mid_sentence(text: str) -> str:
 def _printed(value: Any) -> Any:
     """What ``{{ ... }}`` prints."""
     if value is None:
-        raise BadValue("found null, expected a value")
+        raise BadValueError("found null, expected a value")
     return value.strip() if isinstance(value, str) else value
 
 
@@ -75,15 +76,19 @@ class Template:
         try:
             tree = environment.parse(source)
             self.columns = meta.find_undeclared_variables(tree) - environment.globals.keys()
-            self._render = _fast(source, verbatim=verbatim) or environment.from_string(source).render
+            self._render = (
+                _fast(source, verbatim=verbatim) or environment.from_string(source).render
+            )
         except TemplateSyntaxError as error:
             problem = f"this template does not parse: {error.message}"
-            raise UserError(problem, where=f"{field}, line {error.lineno}", hints=[source]) from error
+            raise UserError(
+                problem, where=f"{field}, line {error.lineno}", hints=[source]
+            ) from error
 
     def __call__(self, row: Row) -> str:
         """The text of a row.
 
-        :raises BadValue: The row has no text for this template.
+        :raises BadValueError: The row has no text for this template.
         """
         return _guarded(self._render, row)
 
@@ -110,23 +115,30 @@ class Expression:
     def __call__(self, row: Row) -> Any:
         """The value for a row.
 
-        :raises BadValue: The row has none.
+        :raises BadValueError: The row has none.
         """
         value = _guarded(self._evaluate, row)
         if value is None or isinstance(value, StrictUndefined):
-            raise BadValue("found null, expected a value")
+            raise BadValueError("found null, expected a value")
         return value
 
 
 def _guarded(function: Callable[[Row], Any], row: Row) -> Any:
     try:
         return function(row)
-    except BadValue:
+    except BadValueError:
         raise
     except KeyError as error:
-        raise BadValue(f"column '{error.args[0]}' is missing") from error
-    except (TemplateError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
-        raise BadValue(str(error) or type(error).__name__) from error
+        raise BadValueError(f"column '{error.args[0]}' is missing") from error
+    except (
+        TemplateError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+    ) as error:
+        raise BadValueError(str(error) or type(error).__name__) from error
 
 
 _NAME = re.compile(r"\{\{\s*([A-Za-z_]\w*)\s*\}\}")
