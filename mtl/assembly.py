@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,6 @@ from mtl.tasks.loading import load_task
 from mtl.tasks.overlap import Overlap, exclude_overlap, find_overlap
 from mtl.tasks.task import Example, Split, Task
 
-Stage = Callable[[str], None]
-"""Told what is going on, for steps that may take seconds."""
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -52,13 +49,12 @@ def make_strategy(config: FitConfig) -> Strategy:
     return strategy
 
 
-def load_data(config: FitConfig, strategy: Strategy, stage: Stage) -> Loaded:
+def load_data(config: FitConfig, strategy: Strategy) -> Loaded:
     """Tasks, the corpus where the strategy reads one, and the overlap between training and evaluation rows.
 
     :raises UserError: all that is wrong with any task, in one message; a task without training rows for a strategy
         that learns from labelled rows.
     """
-    stage(f"loading {len(config.tasks)} tasks")
     tasks, errors = [], []
     for name in config.tasks:
         try:
@@ -73,7 +69,6 @@ def load_data(config: FitConfig, strategy: Strategy, stage: Stage) -> Loaded:
     else:
         raise_all([_no_training_rows(task, config) for task in tasks if task.train is None])
         trained = tuple(tasks)
-    stage("looking for evaluation rows among the training rows")
     overlap = find_overlap(tasks)
     if config.data.exclude_overlap and overlap:
         tasks = exclude_overlap(tasks, overlap)

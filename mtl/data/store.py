@@ -58,6 +58,12 @@ class EncodedSplit(Sequence[Encoded]):
         self._branch_offsets = np.concatenate([[0], np.cumsum(arrays["branch_counts"])])
 
     @property
+    def label_counts(self) -> np.ndarray:
+        """(N,) int64: labelled tokens of each encoding."""
+        summed = np.concatenate([[0], np.cumsum(self._arrays["labelled"], dtype=np.int64)])
+        return np.asarray(summed[self._offsets[1:]] - summed[self._offsets[:-1]])
+
+    @property
     def tokens_total(self) -> int:
         """All tokens of the split, each encoding once."""
         return int(self._offsets[-1])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import resource
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
+from mtl.data.plan import Plan
+from mtl.data.store import EncodedSplit
 from mtl.learning.strategy import Strategy
 from mtl.tasks.task import Task
 
@@ -29,3 +33,48 @@ def peak_memory_bytes() -> int:
         return torch.cuda.max_memory_allocated()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cost(
+    strategy: Strategy,
+    stores: Sequence[EncodedSplit],
+    plan: Plan,
+    *,
+    steps: int,
+    seconds: float,
+    pieces: int,
+) -> dict[str, Any]:
+    """The ledger of a training, as ``summary.json`` holds it.
+
+    Tokens, rows and target tokens are counted over the rows of every step that was made. Operations are those of
+    the model's matrix products (see :meth:`mtl.decoder.gpt.Decoder.flops`) for real tokens, padding aside.
+
+    :param steps: Optimizer steps made.
+    :param seconds: Wall time of training.
+    :param pieces: Backward passes of a step, over all devices.
+    """
+    names = [task.name for task in strategy.tasks]
+    tokens, examples, targets = (np.zeros(len(names), dtype=np.int64) for _ in range(3))
+    seen = 0.0
+    labels = [store.label_counts for store in stores]
+    for step in itertools.islice(plan.steps(), steps):
+        for task in np.unique(step.tasks).tolist():
+            own = step.tasks == task
+            tokens[task] += step.lengths[own].sum()
+            examples[task] += own.sum()
+            targets[task] += labels[task][step.rows[own]].sum()
+        seen += float((step.lengths * (step.lengths + 1) / 2).sum())
+    total = int(tokens.sum())
+    return {
+        "tokens": total,
+        "tokens_by_task": dict(zip(names, tokens.tolist(), strict=True)),
+        "examples_by_task": dict(zip(names, examples.tolist(), strict=True)),
+        "target_tokens_by_task": dict(zip(names, targets.tolist(), strict=True)),
+        "steps": steps,
+        "flops": strategy.decoder.flops(total, seen / max(total, 1), int(targets.sum())),
+        "backward_passes": steps * pieces,
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "parameters": parameters(strategy, strategy.tasks),
+        "pretraining_tokens": 0,
+    }

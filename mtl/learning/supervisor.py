@@ -19,6 +19,8 @@ import torch
 from mtl.config.errors import Interrupted
 from mtl.learning.module import MultiTaskModule
 
+StepDone = Callable[[int, Mapping[str, float], float], None]
+"""(finished steps, latest losses per task, learning rate)."""
 LAST, BEST = "last.ckpt", "best.ckpt"
 
 
@@ -46,7 +48,8 @@ class Supervisor(pl.Callback):
     :param log: Receives (finished steps, tokens, values); called on the first device alone.
     :param log_every: Steps between two logs of the losses.
     :param save_every: Steps between two checkpoints.
-    :param step_done: Receives (finished steps, latest losses per task) after every step on the first device.
+    :param step_done: Receives (finished steps, latest losses per task, learning rate) after every step on the first
+        device.
     """
 
     def __init__(
@@ -59,7 +62,7 @@ class Supervisor(pl.Callback):
         log: Callable[[int, int, Mapping[str, float]], None],
         log_every: int,
         save_every: int,
-        step_done: Callable[[int, Mapping[str, float]], None],
+        step_done: StepDone,
     ):
         self._folder = folder
         self._tokens_after = tokens_after
@@ -130,10 +133,11 @@ class Supervisor(pl.Callback):
         assert isinstance(pl_module, MultiTaskModule)
         first, final = trainer.is_global_zero, step == len(self._tokens_after)
         tokens = int(self._tokens_after[step - 1])
+        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         if step % self._log_every == 0 or final:
             self._losses = pl_module.pop_losses()
             values = {f"{task}/loss": loss for task, loss in self._losses.items()}
-            values["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+            values["learning_rate"] = rate
             if first:
                 self._log(step, tokens, values)
         if step in self._score_at:
@@ -143,7 +147,7 @@ class Supervisor(pl.Callback):
             self._loss_sums = pl_module.gathered_loss_sums().cpu()
             self.save(trainer, self._folder / LAST)
         if first:
-            self._step_done(step, self._losses)
+            self._step_done(step, self._losses, rate)
         if stop is not None and not final:
             raise Interrupted(stop)
 

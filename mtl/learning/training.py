@@ -23,7 +23,7 @@ from mtl.data.store import EncodedSplit
 from mtl.learning.module import MultiTaskModule
 from mtl.learning.reduction import reduction
 from mtl.learning.strategy import Strategy
-from mtl.learning.supervisor import LAST, Scored, Supervisor
+from mtl.learning.supervisor import LAST, Scored, StepDone, Supervisor
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Listener:
     """Scores the selection split, on every device."""
     log: Callable[[int, int, Mapping[str, float]], None]
     """(finished steps, tokens, values by name)."""
-    step_done: Callable[[int, Mapping[str, float]], None]
-    """(finished steps, latest losses per task), after every step."""
+    step_done: StepDone
+    """After every step."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""Train one strategy on the chosen tasks under one budget, evaluate it, and record it.
+
+python -m mtl.fit strategy=task_signal
+python -m mtl.fit strategy=mt_dnn tasks=[sst2,mrpc,rte] data.root=DIR budget.tokens=2000000 seed=3
+python -m mtl.fit resume=RUN_DIR
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mtl.config.command_line import command
+from mtl.config.schema import FitConfig
+
+if TYPE_CHECKING:
+    from mtl.record.run import Run
+
+DESCRIPTION = "Train one strategy on the chosen tasks under one budget, evaluate it, and record it."
+
+
+def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Run:
+    """The command from Python: ``run(["strategy=mt_dnn", "seed=3"])`` returns the finished run.
+
+    :param overrides: As on the command line.
+    :param config_dir: A folder with configs of your own, as ``--config-dir``.
+    :raises UserError: whatever is wrong with the overrides, in one message.
+    """
+    from mtl.config.compose import compose
+    from mtl.execution import fit
+
+    return fit(compose("fit", FitConfig, overrides, config_dir=config_dir))
+
+
+def _execute(config: FitConfig) -> None:
+    from mtl.execution import fit
+    from mtl.record.table import print_table
+
+    finished = fit(config)
+    if finished is not None:
+        print_table(finished.summary, finished.path)
+
+
+def main() -> None:
+    """The command line."""
+    command("fit", FitConfig, _execute, describe=DESCRIPTION)
+
+
+if __name__ == "__main__":
+    main()
