@@ -9,8 +9,9 @@ from typing import Any
 
 from mtl.record.folder import RunFolder
 
-COLUMNS = 4
-SMOOTHED_SHARE = 0.05
+WIDEST = (4, 3)
+"""Panels a row: the one that leaves fewer holes, the first where both leave as many."""
+SMOOTHED_SHARE = 0.025
 """Half-life of the smoothing, as a share of the points."""
 
 Series = list[tuple[int, float]]
@@ -33,7 +34,7 @@ def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None)
         return None
     tasks = sorted({*losses, *scores} - {""}, key=list({**losses, **scores}).index)
     names = (["", *tasks]) if losses.get("") and len(tasks) > 1 else tasks
-    columns = min(COLUMNS, len(names))
+    columns = min(len(names), min(WIDEST, key=lambda width: -len(names) % width))
     rows = math.ceil(len(names) / columns)
     # Not pyplot: no global state, no window, and safe beside the drawing of others.
     figure = Figure(figsize=(3.4 * columns + 0.6, 2.5 * rows + 0.7), dpi=120, layout="constrained")
@@ -48,7 +49,7 @@ def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)
         if index % columns == 0:
-            panel.set_ylabel("loss (nats)", fontsize=8, color=LOSS_COLOUR)
+            panel.set_ylabel("loss", fontsize=8, color=LOSS_COLOUR)
         if index + columns >= len(names):
             panel.set_xlabel(f"tokens{unit}", fontsize=8)
             panel.tick_params(labelbottom=True)
@@ -88,14 +89,26 @@ def read_series(folder: RunFolder) -> tuple[dict[str, Series], dict[str, dict[st
 
 
 def smoothed(values: Sequence[float], half_life: float) -> list[float]:
-    """Exponential mean that forgets half after ``half_life`` values, without a bias towards 0 at the start."""
+    """Exponential mean over both sides of each value, so that a falling curve is not shown too late.
+
+    :param half_life: The weight of a value halves with every ``half_life`` values of distance.
+    """
     keep = 0.5 ** (1 / half_life)
-    means, total, weight = [], 0.0, 0.0
+    forward, backward = _exponential_sums(values, keep), _exponential_sums(values[::-1], keep)[::-1]
+    return [
+        (past + future - value) / (past_weight + future_weight - 1.0)
+        for value, (past, past_weight), (future, future_weight) in zip(
+            values, forward, backward, strict=True
+        )
+    ]
+
+
+def _exponential_sums(values: Sequence[float], keep: float) -> list[tuple[float, float]]:
+    sums, total, weight = [], 0.0, 0.0
     for value in values:
-        total = keep * total + value
-        weight = keep * weight + 1.0
-        means.append(total / weight)
-    return means
+        total, weight = keep * total + value, keep * weight + 1.0
+        sums.append((total, weight))
+    return sums
 
 
 def _draw_loss(panel: Any, series: Series, scale: float) -> None:
@@ -127,7 +140,10 @@ def _draw_scores(panel: Any, scores: dict[str, Series], scale: float) -> None:
             label=name,
         )
     axis.margins(y=0.15)
-    axis.legend(fontsize=7, loc="best", frameon=True, framealpha=0.8, edgecolor="none")
+    if len(scores) == 1:
+        axis.set_ylabel(next(iter(scores)).replace("_", " "), fontsize=8, color=SCORE_COLOURS[0])
+    else:
+        axis.legend(fontsize=7, loc="center right", framealpha=0.8, edgecolor="none")
 
 
 def _unit(tokens: int) -> tuple[float, str]:

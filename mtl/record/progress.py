@@ -170,8 +170,8 @@ def progress_line(moment: _Moment, speed: float | None) -> str:
 def losses_line(losses: Mapping[str, float], width: int) -> str:
     """Loss of each task on one line of at most ``width`` characters.
 
-    Names are cut alike until the line fits; where even short ones do not fit, the tasks with the highest losses
-    stay and the rest is counted.
+    Names are cut alike until the line fits; where even short ones do not, the first tasks stay (always the same
+    ones, so that the line can be read while it changes) and the rest is counted.
     """
     values = {task: float(loss) for task, loss in losses.items()}
     if not values:
@@ -181,8 +181,7 @@ def losses_line(losses: Mapping[str, float], width: int) -> str:
         if len(line) <= width:
             return line
     for kept in range(len(values) - 1, 0, -1):
-        highest = sorted(values, key=lambda task: -values[task])[:kept]
-        shown = {task: loss for task, loss in values.items() if task in highest}
+        shown = {task: values[task] for task in list(values)[:kept]}
         line = f"{_joined(shown, SHORTEST_NAME)}  +{len(values) - kept} more"
         if len(line) <= width:
             return line

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
+from mtl import __version__
 from mtl.config.errors import UserError
 from mtl.record.files import to_json, write_atomically
 from mtl.record.folder import RunFolder
@@ -168,8 +169,10 @@ def read_summary(folder: RunFolder) -> Summary:
     return summary  # type: ignore[return-value]
 
 
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds ``mtl``."""
+
 DISTRIBUTIONS = (
-    "mtl",
     "torch",
     "pytorch-lightning",
     "torchmetrics",
@@ -182,12 +185,16 @@ DISTRIBUTIONS = (
     "mlflow",
     "torchjd",
 )
-"""Distributions that can change a result or the shape of the record."""
+"""Distributions beside mtl that can change a result or the shape of the record."""
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that can change a result; those not installed are left out."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    found = {
+        "mtl": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
     for name in DISTRIBUTIONS:
         try:
             found[name] = metadata.version(name)
@@ -211,10 +218,10 @@ CODE = (
 def git_state(checkout: Path | None = None) -> Git:
     """The commit the running code comes from, and whether the code differs from it.
 
-    :param checkout: The folder that holds ``mtl``; None is where this module lies. Code that is installed into an
+    :param checkout: The folder that holds ``mtl``; None is :data:`ROOT`. Code that is installed into an
         environment inside somebody else's checkout is not tracked there, and gives nulls.
     """
-    root = checkout or Path(__file__).resolve().parents[2]
+    root = checkout or ROOT
     if _git(root, "ls-files", "--error-unmatch", "mtl/__init__.py") is None:
         return {"commit": None, "dirty": None}
     commit = _git(root, "rev-parse", "HEAD")
