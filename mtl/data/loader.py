@@ -71,7 +71,7 @@ def planned_totals(plan: Plan, budget: BudgetConfig) -> Budgeted:
         epochs.append(ends[:wanted])
         steps += len(epochs[-1])
         tokens = int(ends[-1])
-        if wanted <= len(new) and (unit != "epochs" or limit <= len(epochs)):
+        if wanted <= len(new):
             break
     rows_by_task, tokens_by_task = plan.exposure(steps)
     return Budgeted(steps, np.concatenate(epochs), rows_by_task, tokens_by_task)

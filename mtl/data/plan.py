@@ -67,7 +67,8 @@ class _State:
     """Where an epoch begins."""
 
     step: int
-    tokens: int
+    tokens: np.ndarray
+    """(K,) tokens of each task so far."""
     quota: np.ndarray
     """(K,) draws of each task so far by the mixture."""
     position: np.ndarray
@@ -128,7 +129,7 @@ class Plan:
         self.epoch_draws = int(self._sizes.sum())
         """Draws of an epoch: N."""
         nothing = np.zeros(len(self._drawn), dtype=np.int64)
-        self._states = [_State(step=0, tokens=0, quota=nothing, position=nothing)]
+        self._states = [_State(step=0, tokens=nothing, quota=nothing, position=nothing)]
         self._last: tuple[int, _Epoch] | None = None
         self._lock = threading.RLock()
         if composition == "every_task":
@@ -148,7 +149,7 @@ class Plan:
                     tasks=self._drawn[epoch.tasks[here]],
                     rows=epoch.rows[here],
                     lengths=epoch.lengths[here],
-                    tokens_before=state.tokens + int(tokens[s]),
+                    tokens_before=int(state.tokens.sum() + tokens[s]),
                 )
             number += 1
 
@@ -158,17 +159,21 @@ class Plan:
 
     def exposure(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """(K,) rows and (K,) tokens of each task in the first ``steps`` steps."""
+        number = self._epoch_of(steps)
+        epoch, state = self._epoch(number), self._states[number]
+        here = slice(0, epoch.bounds[steps - state.step])
         rows = np.zeros(self.tasks, dtype=np.int64)
         tokens = np.zeros(self.tasks, dtype=np.int64)
-        for number in range(self._epoch_of(steps) + 1):
-            epoch = self._epoch(number)
-            last = min(steps - self._states[number].step, len(epoch.bounds) - 1)
-            draws = slice(0, epoch.bounds[last])
-            owners = self._drawn[epoch.tasks[draws]]
-            rows += np.bincount(owners, minlength=self.tasks)
-            weights = np.bincount(owners, epoch.lengths[draws], minlength=self.tasks)
-            tokens += weights.astype(np.int64)
+        rows[self._drawn] = state.position + np.bincount(
+            epoch.tasks[here], minlength=len(self._drawn)
+        )
+        tokens[self._drawn] = state.tokens + self._tokens_by_task(
+            epoch.tasks[here], epoch.lengths[here]
+        )
         return rows, tokens
+
+    def _tokens_by_task(self, tasks: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return np.bincount(tasks, lengths, minlength=len(self._drawn)).astype(np.int64)
 
     def _epoch_of(self, step: int) -> int:
         """The epoch that holds a step; plans as many epochs as that takes."""
@@ -211,7 +216,7 @@ class Plan:
             self._states.append(
                 _State(
                     step=state.step + len(bounds) - 1,
-                    tokens=state.tokens + int(lengths.sum()),
+                    tokens=state.tokens + self._tokens_by_task(tasks, lengths),
                     quota=state.quota + quota,
                     position=state.position + draws,
                 )
