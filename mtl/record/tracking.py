@@ -34,8 +34,8 @@ FLUSH_SECONDS = 1.0
 """Values wait at most this long before they are written."""
 RETRY_SECONDS = 30.0
 """Pause after a failure."""
-PATIENCE_SECONDS = 30.0
-"""The end of a run waits at most this long for the store."""
+PATIENCE_SECONDS = 60.0
+"""The end of a run waits at most this long for a store that is slow; one that fails is given up at once."""
 
 
 class Tracker(ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -29,9 +30,41 @@ def start(tracker: Tracker, **more: Any) -> None:
     tracker.start(experiment="microworld", run_name="a run", **{**arguments, **more})
 
 
+PROGRAM = """
+from pathlib import Path
+from mtl.record.folder import RunFolder
+from mtl.record.tracking import make_tracker
+folder = RunFolder.dated("", strategy="s", seed=0, parent=Path("."))
+tracker = make_tracker(folder)
+tracker.start(experiment="suite", run_name=folder.path.name, parameters={"a": 1}, tags={})
+tracker.log(1, {"a/loss": 1.0})
+tracker.finish("finished")
+"""
+
+
 @pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+def made_together(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[str]]:
+    """URI of a database that two processes made at once in their working directory, and their stderrs."""
+    place = tmp_path_factory.mktemp("together")
+    environment = {
+        name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            cwd=place,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    return f"sqlite:///{place}/mlflow.db", [process.communicate()[1] for process in processes]
+
+
+@pytest.fixture(scope="module")
+def uri(made_together: tuple[str, list[str]]) -> str:
+    return made_together[0]
 
 
 @pytest.fixture
@@ -136,26 +169,11 @@ def test_a_locked_place_stops_nothing(folder: RunFolder, capfd: Any) -> None:
     assert "1 values" in capfd.readouterr().err
 
 
-def test_processes_that_start_together_share_a_new_database(tmp_path: Path) -> None:
-    program = """
-import sys
-from pathlib import Path
-from mtl.record.folder import RunFolder
-from mtl.record.tracking import make_tracker
-folder = RunFolder.dated("", strategy="s", seed=0, parent=Path("."))
-tracker = make_tracker(folder)
-tracker.start(experiment="suite", run_name=folder.path.name, parameters={"a": 1}, tags={})
-tracker.log(1, {"a/loss": 1.0})
-tracker.finish("finished")
-"""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    assert [process.communicate()[1] for process in processes] == ["", ""]
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
+def test_processes_that_start_together_share_a_new_database(
+    made_together: tuple[str, list[str]],
+) -> None:
+    uri, errors = made_together
+    assert errors == ["", ""]
     experiment = client(uri).get_experiment_by_name("suite")
     runs = client(uri).search_runs([experiment.experiment_id])
     assert [(run.info.status, run.data.metrics) for run in runs] == [

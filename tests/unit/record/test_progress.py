@@ -19,7 +19,7 @@ def test_losses_are_shown_whole_then_short_then_counted() -> None:
     losses = dict.fromkeys(TASKS, 0.5)
     assert losses_line({"sst2": 0.691, "cola": 0.5}, 80) == "loss  sst2 0.691  cola 0.500"
     assert losses_line(losses, 200).endswith("question_answering 0.500")
-    assert losses_line(losses, 113).endswith("question. 0.500")
+    assert losses_line(losses, 113).endswith("quest. 0.500")
     assert losses_line(losses, 60) == "loss  sst2 0.500  cola 0.500  mrpc 0.500  rte 0.500  +5 more"
     assert losses_line({}, 80) == ""
 
