@@ -8,14 +8,18 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from mtl.config import lines
 from mtl.config.complete import complete, stored_tasks, strategy_keys
 from mtl.config.composition import Composition, plain
 from mtl.config.errors import UserError, nearest, raise_all, unknown_name
-from mtl.config.keys import Key, fields, find, found
+from mtl.config.keys import Key, as_dataclass, fields, find, found, keys
 from mtl.config.overrides import Reader, Written, describe, unknown_key
+from mtl.config.rules import get
 from mtl.config.values import Problem
 
 BUDGET = ("tokens", "steps", "epochs")
+NAMING = ("tasks", "suite", "run=")
+"""Arguments that say which tasks are meant."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class _Check:
         written = [*reader.choices, *values]
         self._one_folder_per_job(written)
         budget = self._replaced_budget(values)
-        tasks = self._tasks(written, budget)
+        tasks = self._tasks(base, written, budget)
         instance = None
         for arguments in _jobs(written):
             config = self.composition.compose([*arguments, *budget, *tasks])
@@ -109,7 +113,7 @@ class _Check:
                 again = unknown_key(
                     self.schema,
                     name,
-                    self._strategy_keys(self.defaults),
+                    self._more_keys(self.defaults),
                     self.defaults,
                     where=error.where,
                 )
@@ -170,7 +174,9 @@ class _Check:
                 given |= {str(name) for name, item in value.items() if item is not None}
         return [f"++budget.{name}=null" for name in BUDGET if given and name not in given]
 
-    def _tasks(self, written: Sequence[Written], budget: Sequence[str]) -> list[str]:
+    def _tasks(
+        self, base: DictConfig, written: Sequence[Written], budget: Sequence[str]
+    ) -> list[str]:
         """The choices that compose the definition of every named task; unknown names are said."""
         names = {field.name for field in fields(self.schema)}
         if not {"tasks", "task"} <= names:
@@ -180,7 +186,9 @@ class _Check:
         arguments: list[str] = []
         plain_ones = [w for w in written if not w.name.startswith("task.")]
         for job in _jobs(plain_ones):
-            data = plain(self.composition.compose([*job, *budget]))
+            # Other values than these cannot change which tasks are meant.
+            named = any(argument.lstrip("+").startswith(NAMING) for argument in job)
+            data = plain(self.composition.compose([*job, *budget]) if named else base)
             stored = {**stored_tasks(data.get("run")), **(data.get("task") or {})}
             tasks = data.get("tasks")
             for position, name in enumerate(tasks if isinstance(tasks, list) else []):
@@ -214,9 +222,14 @@ class _Check:
     def _explain(
         self, problems: Sequence[Problem], arguments: Sequence[str], data: dict[str, Any]
     ) -> None:
-        more = self._strategy_keys(data)
+        more = self._more_keys(data)
         for problem in problems:
-            text, where = self._origin(problem.key, arguments)
+            key = problem.key
+            if problem.kind == "missing" and "." in key:
+                key = key.rpartition(".")[0]  # the file that ought to give it
+            text, where = self._origin(key, arguments)
+            if problem.kind == "missing" and key == problem.key:
+                where = None
             self._add(text, self._explained(problem, more, where))
 
     def _explained(self, problem: Problem, more: Sequence[Key], where: str | None) -> UserError:
@@ -234,9 +247,11 @@ class _Check:
 
     def _unknown_setting(self, name: str, settings: Sequence[Key], where: str | None) -> UserError:
         strategy = (self.defaults.get("strategy") or {}).get("name")
-        known = {key.name.removeprefix("strategy."): key for key in settings}
-        hints = [f"did you mean: strategy.{guess}"] if (guess := nearest(name, known)) else []
-        hints += [describe(key, self.defaults) for key in settings] or ["it has no settings"]
+        own = {
+            key.name.partition(".")[2]: key for key in settings if key.name.startswith("strategy.")
+        }
+        hints = [f"did you mean: strategy.{guess}"] if (guess := nearest(name, own)) else []
+        hints += [describe(key, self.defaults) for key in own.values()] or ["it has no settings"]
         return UserError(
             f"the strategy '{strategy}' has no setting '{name}'", where=where, hints=hints
         )
@@ -275,9 +290,20 @@ class _Check:
             return chosen.text, self.reader.where(chosen.text)
         return None, where
 
-    def _strategy_keys(self, data: dict[str, Any]) -> tuple[Key, ...]:
-        strategy = data.get("strategy")
-        return strategy_keys(str(strategy.get("name"))) if isinstance(strategy, dict) else ()
+    def _more_keys(self, data: dict[str, Any]) -> tuple[Key, ...]:
+        """Keys the schema leaves open: settings of the chosen strategy, definitions of the chosen tasks."""
+        strategy, tasks = data.get("strategy"), data.get("tasks")
+        settings = strategy_keys(str(strategy.get("name"))) if isinstance(strategy, dict) else ()
+        if isinstance(tasks, str) and (reference := lines.reference(tasks)):
+            tasks = get(data, reference)
+        task = find(self.schema, ["task", "NAME"])
+        if (
+            task is None
+            or not isinstance(tasks, list)
+            or (inner := as_dataclass(task.type)) is None
+        ):
+            return settings
+        return (*settings, *(key for name in tasks for key in keys(inner, f"task.{name}.")))
 
     def _add(self, text: str | None, error: UserError) -> None:
         position = self.texts.index(text) if text in self.texts else len(self.texts)

@@ -16,6 +16,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped]
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import create_defaults_list
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
@@ -48,6 +49,7 @@ class Composition:
     ):
         self.config_name = config_name
         self.config_dir = config_dir
+        self._search_path = list(search_path)
         folder = Path(config_dir).absolute() if config_dir is not None else None
         if folder is not None and not folder.is_dir():
             raise UserError(
@@ -95,13 +97,38 @@ class Composition:
         return set(defaults.overrides.known_choices)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        """The composed config, Hydra's own node included; sweeps are not allowed in ``overrides``."""
+        """The composed config; sweeps are not allowed in ``overrides``.
+
+        Hydra's own node, most of the work of composing, is there only where something refers to it.
+        """
+        if not any("hydra" in text for text in overrides):
+            with _hydra_state():
+                config = _user_errors(lambda: self._compose_without_hydra(list(overrides)))
+            if "${hydra:" not in str(OmegaConf.to_container(config, resolve=False)):
+                return config
         with _hydra_state():
             return _user_errors(
                 lambda: self.loader.load_configuration(
                     config_name=self.config_name, overrides=list(overrides), run_mode=RunMode.RUN
                 )
             )
+
+    def _compose_without_hydra(self, overrides: list[str]) -> DictConfig:
+        parsed, repository = self.loader._parse_overrides_and_create_caching_repo(
+            self.config_name, [*self._search_path, *overrides]
+        )
+        parsed = [override for override in parsed if not override.is_hydra_override()]
+        defaults = create_defaults_list(
+            repo=repository,
+            config_name=self.config_name,
+            overrides_list=parsed,
+            prepend_hydra=False,
+            skip_missing=False,
+        )
+        config = self.loader._compose_config_from_defaults_list(defaults.defaults, repository)
+        OmegaConf.set_struct(config, True)
+        self.loader._apply_overrides_to_config(defaults.config_overrides, config)
+        return config
 
     def file_of(self, config_path: str) -> Path | None:
         """The YAML file that ``group/name`` is read from."""
@@ -113,20 +140,23 @@ class Composition:
 
     def where(self, key: str, overrides: Sequence[str]) -> str | None:
         """File and line where a key is written, or None; a value ``${other}`` leads on to the other key."""
+        inside = key.split(".")
         for default in reversed(self._defaults(overrides).defaults):
             path = default.config_path
             if path is None or path.startswith("hydra/") or (file := self.file_of(path)) is None:
                 continue
             package = (default.package or "").replace("_global_", "")
-            inside = key.split(".")
             parts = package.split(".") if package else []
             if inside[: len(parts)] != parts:
                 continue
-            place = lines.find(file, inside[len(parts) :])
-            if place is not None:
+            below = inside[len(parts) :]
+            if (place := lines.find(file, below)) is not None:
                 reference = lines.reference(place.text)
                 followed = self.where(reference, overrides) if reference else None
                 return followed or f"{lines.shown(file)}, line {place.line}"
+            if below[-1].isdigit() and (place := lines.find(file, below[:-1])) is not None:
+                reference = lines.reference(place.text)
+                return self.where(f"{reference}.{below[-1]}", overrides) if reference else None
         return None
 
     def _defaults(self, overrides: Sequence[str]) -> Any:

@@ -67,7 +67,6 @@ class Reader:
         self.values: list[Written] = []
         self.hydra: list[str] = []
         self.strategy_is_known = True
-        self._chosen = composition.default_choices()
 
     def read(self, texts: Sequence[str]) -> None:
         """Sort all arguments; nothing is raised."""
@@ -151,7 +150,7 @@ class Reader:
 
     def _choice(self, override: Override, text: str, where: str) -> None:
         group = override.key_or_group
-        if group not in self._chosen:
+        if group not in self.composition.default_choices():
             raise UserError(
                 f"a choice of '{group}' cannot be replaced in the config '{self.composition.config_name}', "
                 "which is complete",
@@ -214,11 +213,10 @@ def unknown_key(
         hints = [f"did you mean: {guess}", describe(known[guess], defaults)]
     else:
         parent = name.rpartition(".")[0]
-        below = [key for key in known if key.rpartition(".")[0] == parent]
-        if not below:
+        starts = [key.split(".") for key in known if key.startswith(f"{parent}.")]
+        below = list(dict.fromkeys(parts[parent.count(".") + 1] for parts in starts))
+        if not parent or not below:
             parent, below = "", [key.name for key in fields(schema)]
-        if parent == "strategy":
-            below = [key for key in below if key != "strategy.name"]
         hints = [f"keys{f' of {parent}' if parent else ''}: {', '.join(below)}"]
     return UserError(f"unknown key '{name}'", where=where, hints=hints)
 

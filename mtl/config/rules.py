@@ -106,7 +106,7 @@ def _tasks_are_a_set(config: dict[str, Any]) -> Iterator[Problem]:
     if not isinstance(tasks, list):
         return
     if not tasks:
-        yield Problem("tasks", "range", tasks, "at least one task")
+        yield Problem("tasks", "range", tasks, "a list of at least one task")
     elif len({str(task) for task in tasks}) < len(tasks):
         yield Problem("tasks", "range", tasks, "a list that names each task once")
 

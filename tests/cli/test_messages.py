@@ -12,12 +12,12 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import world  # noqa: E402
+import world
 
-from mtl.config import packages, strategies  # noqa: E402
-from mtl.config.compose import compose  # noqa: E402
-from mtl.config.errors import UserError  # noqa: E402
-from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig  # noqa: E402
+from mtl.config import packages, strategies
+from mtl.config.compose import compose
+from mtl.config.errors import UserError
+from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
 SCHEMAS = {"fit": FitConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
@@ -116,9 +116,21 @@ def test_plus_is_never_proposed():
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("decoder/mine.yaml", "name: mine\nlayers: 2\nwidth: 64\nheads: 2\n", "decoder.context must be given"),
-        ("decoder/mine.yaml", "name: mine\nlayers: two\nwidth: 64\nheads: 2\ncontext: 8\n", "line 2"),
-        ("decoder/mine.yaml", "name: mine\nlayers: 2\nwidth: 64\nheads: 2\ncontext: 8\nheds: 1\n", "line 6"),
+        (
+            "decoder/mine.yaml",
+            "name: mine\nlayers: 2\nwidth: 64\nheads: 2\n",
+            "decoder.context must be given",
+        ),
+        (
+            "decoder/mine.yaml",
+            "name: mine\nlayers: two\nwidth: 64\nheads: 2\ncontext: 8\n",
+            "line 2",
+        ),
+        (
+            "decoder/mine.yaml",
+            "name: mine\nlayers: 2\nwidth: 64\nheads: 2\ncontext: 8\nheds: 1\n",
+            "line 6",
+        ),
         ("decoder/mine.yaml", "name: mine\nlayers: [\n", "line 3"),
     ],
 )
