@@ -115,14 +115,22 @@ class Exposure(TypedDict):
 
 
 class Overlap(TypedDict):
-    """Evaluation rows of one task that also stand in the training rows of another."""
+    """Evaluation rows of one task that also stand in the training rows of another, or of the same one."""
 
-    train_task: str
     evaluation_task: str
-    rows: int
-    """Evaluation rows concerned."""
-    excluded: bool
-    """Whether the training rows were removed."""
+    purpose: str
+    """What the evaluation rows are for: ``selection`` or ``report``."""
+    split: str
+    """Published split they come from."""
+    train_task: str
+    rows: list[int]
+    """Positions of the evaluation rows in their split."""
+    train_rows: list[int]
+    """Positions of the training rows that show them."""
+    total: int
+    """Rows of the evaluation split."""
+    excluded: NotRequired[bool]
+    """Whether these training rows were removed (``data.exclude_overlap``)."""
 
 
 class Summary(TypedDict):

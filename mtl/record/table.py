@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 120
 LOWER_IS_BETTER = ("bits_per_byte",)
 
+OVERLAPS_SHOWN = 8
+
 BASELINES = (("majority", "majority"), ("bag_of_words", "bag of words"))
 """Optional columns beside chance: key in summary.json and heading."""
 
@@ -123,11 +125,16 @@ def notes(summary: Summary) -> list[str]:
         found.append(f"not clearly better than chance and majority: {', '.join(unclear)}")
     for name, task in summary["tasks"].items():
         found += [f"{name}: {note}" for note in task.get("notes", [])]
-    for overlap in summary.get("overlap", []):
-        done = "removed from training" if overlap["excluded"] else "still trained on"
+    overlaps = summary.get("overlap", [])
+    for overlap in overlaps[:OVERLAPS_SHOWN]:
+        removed = ", removed from training" if overlap.get("excluded") else ""
         found.append(
-            f"overlap: {overlap['rows']} evaluation rows of {overlap['evaluation_task']} also stand in the training"
-            f" rows of {overlap['train_task']} ({done})"
+            f"overlap: {len(overlap['rows'])} of {overlap['total']} {overlap['purpose']} rows of"
+            f" {overlap['evaluation_task']} also stand in the training rows of {overlap['train_task']}{removed}"
+        )
+    if len(overlaps) > OVERLAPS_SHOWN:
+        found.append(
+            f"overlap: {len(overlaps) - OVERLAPS_SHOWN} more pairs of tasks in summary.json"
         )
     if summary["status"] != "finished":
         found.append(f"the run is not finished: {summary['status']}")

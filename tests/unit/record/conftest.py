@@ -68,6 +68,14 @@ def summary() -> Summary:
         "versions": {"mtl": "0.1.0"},
         "git": {"commit": None, "dirty": None},
         "overlap": [
-            {"train_task": "mrpc", "evaluation_task": "sst2", "rows": 12, "excluded": False}
+            {
+                "evaluation_task": "sst2",
+                "purpose": "report",
+                "split": "validation",
+                "train_task": "mrpc",
+                "rows": [3, 8, 11],
+                "train_rows": [40],
+                "total": 872,
+            }
         ],
     }

@@ -23,7 +23,7 @@ lambada  bits_per_byte *  2.310 [2.250, 2.360]    8.000         -   872
 bits_per_byte: lower is better
 not clearly better than chance and majority: mrpc
 mrpc: 17 of 408 rows were cut to the context of 128 tokens
-overlap: 12 evaluation rows of sst2 also stand in the training rows of mrpc (still trained on)
+overlap: 3 of 872 report rows of sst2 also stand in the training rows of mrpc
 
 average     0.512 (primary metrics rescaled so that chance = 0 and perfect = 1)
 training    2.00 M tokens, 489 steps, 1:49, 18.4 k tokens/s
@@ -100,6 +100,15 @@ def test_clearly_better_is_a_matter_of_the_interval(
         "metrics": {primary: value},
     }
     assert above_references(task) is expected
+
+
+def test_removed_overlap_is_said_and_many_pairs_are_counted(summary: Summary) -> None:
+    summary["overlap"][0]["excluded"] = True
+    summary["overlap"] *= 10
+    overlaps = [line for line in as_text(summary, "x").splitlines() if line.startswith("overlap: ")]
+    assert len(overlaps) == 9
+    assert overlaps[0].endswith("the training rows of mrpc, removed from training")
+    assert overlaps[-1] == "overlap: 2 more pairs of tasks in summary.json"
 
 
 def test_the_notebook_escapes_names(summary: Summary) -> None:
