@@ -45,3 +45,8 @@ def other(chance: random.Random, options: Sequence[str], *taken: str) -> str:
         option = chance.choice(options)
         if option not in taken:
             return option
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text: a word list that reads like one."""
+    return tuple(text.split())

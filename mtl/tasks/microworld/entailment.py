@@ -147,10 +147,9 @@ def _premise_negative(
     if label == CONTRADICTION:
         told = _Claim(claim.agent, claim.act, _member(chance, claim.noun), number)
         return _details(chance, told, event)
-    if claim.noun in CATEGORY:
-        narrower = _sibling(chance, claim.noun)
-    else:
-        narrower = _member(chance, claim.noun)
+    narrower = (
+        _sibling(chance, claim.noun) if claim.noun in CATEGORY else _member(chance, claim.noun)
+    )
     if chance.random() < 0.5:
         return _Claim(claim.agent, claim.act, narrower, "no")
     if claim.noun in CATEGORY:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mtl.tasks.microworld.draw import stream
+from mtl.tasks.microworld.draw import stream, words
 
-WOMEN = tuple(
+WOMEN = words(
     "Anna Clara Edith Emma Flora Greta Hana Ida Ivy Joan Kira Lena Lucy Mira Nora Olga Rosa Ruth Sara Tess "
-    "Ursula Vera Wilma Zoe".split()
+    "Ursula Vera Wilma Zoe"
 )
-MEN = tuple(
+MEN = words(
     "Adam Boris Carl Dan Eric Felix Hugo Ivan Jonas Karim Leon Luke Milo Noah Oscar Otto Paul Peter Ravi Sam "
-    "Tom Viktor Walter Yusuf".split()
+    "Tom Viktor Walter Yusuf"
 )
 PEOPLE = WOMEN + MEN
 
-PROFESSIONS = tuple(
+PROFESSIONS = words(
     "baker farmer doctor teacher sailor tailor painter judge miller nurse poet singer soldier weaver potter "
-    "hunter gardener cook".split()
+    "hunter gardener cook"
 )
-TOWNS = tuple(
-    "Oslen Marbrook Tirna Velmoor Harwick Dunfell Lornby Quillen Sandrey Wexby Ashmere Brimley".split()
+TOWNS = words(
+    "Oslen Marbrook Tirna Velmoor Harwick Dunfell Lornby Quillen Sandrey Wexby Ashmere Brimley"
 )
 
 CATEGORIES: dict[str, tuple[str, ...]] = {
@@ -39,13 +39,11 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 CATEGORY = {thing: category for category, things in CATEGORIES.items() for thing in things}
 THINGS = tuple(CATEGORY)
 
-CONTAINERS = tuple("box bag basket chest drawer cart cupboard suitcase crate trunk".split())
-ANIMALS = tuple(
-    "cat dog goat horse cow hen duck mouse fox wolf bear rabbit donkey owl pig lion".split()
-)
-MASSES = tuple("bread water milk flour sand honey rice butter salt smoke".split())
-COLOURS = tuple("red blue green yellow white black brown grey".split())
-QUALITIES = tuple("old new heavy light small large wooden clean".split())
+CONTAINERS = words("box bag basket chest drawer cart cupboard suitcase crate trunk")
+ANIMALS = words("cat dog goat horse cow hen duck mouse fox wolf bear rabbit donkey owl pig lion")
+MASSES = words("bread water milk flour sand honey rice butter salt smoke")
+COLOURS = words("red blue green yellow white black brown grey")
+QUALITIES = words("old new heavy light small large wooden clean")
 
 PLACES: dict[str, str] = {
     "market": "at",
@@ -66,7 +64,7 @@ PLACES: dict[str, str] = {
     "museum": "in",
 }
 """Places and the preposition that goes with them."""
-DAYS = tuple("Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split())
+DAYS = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
 MOMENTS = tuple(f"on {day}" for day in DAYS) + (
     "in the morning",
     "in the evening",
@@ -77,7 +75,7 @@ MOMENTS = tuple(f"on {day}" for day in DAYS) + (
     "in autumn",
     "in winter",
 )
-NUMBERS = tuple("zero one two three four five six seven eight nine ten eleven twelve".split())
+NUMBERS = words("zero one two three four five six seven eight nine ten eleven twelve")
 
 
 def pronoun(name: str) -> str:

@@ -34,7 +34,7 @@ ACTS: dict[str, tuple[Verb, ...]] = {
 DEEDS: dict[str, tuple[Verb, ...]] = {
     "help": (verb("help"), verb("assist")),
     "greet": (verb("greet"), verb("welcome")),
-    "visit": (verb("visit"), verb("see saw seen")),
+    "meet": (verb("meet met"), verb("encounter")),
     "follow": (verb("follow"), verb("trail")),
     "teach": (verb("teach taught"), verb("instruct")),
     "call": (verb("call"), verb("phone")),
@@ -148,7 +148,7 @@ def tell(
 
 def replaced(event: Event, **fields: str) -> Event:
     """The event with some fields changed."""
-    return replace(event, **fields)  # type: ignore[arg-type]
+    return replace(event, **fields)
 
 
 _ACT_NAMES = tuple(ACTS)

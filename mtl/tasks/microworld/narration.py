@@ -44,7 +44,9 @@ def _life(chance: random.Random, seed: int, split: str) -> str:
 def _day(chance: random.Random, seed: int, split: str) -> str:
     """Events of one day in one town, some of them by the same person."""
     town = chance.choice(TOWNS)
-    told = [f"It was a {chance.choice(('cold', 'warm', 'rainy', 'bright', 'quiet'))} day in {town}."]
+    told = [
+        f"It was a {chance.choice(('cold', 'warm', 'rainy', 'bright', 'quiet'))} day in {town}."
+    ]
     agent = ""
     for _ in range(chance.randrange(3, 7)):
         event = an_event(chance, seed, split, personal=chance.random() < 0.3)
@@ -75,16 +77,16 @@ def _review(chance: random.Random, seed: int, split: str) -> str:
 def _sizes(chance: random.Random, seed: int, split: str) -> str:
     """Comparisons that are true of this world."""
     sizes = world(seed).sizes
-    told = []
+    told: list[str] = []
     while len(told) < 4:
         thing, container = chance.choice(THINGS), chance.choice(CONTAINERS)
         if sizes[thing] > sizes[container]:
-            told.append(f"A {thing} is bigger than a {container}.")
+            told.append(sentence(f"{article(thing)} is bigger than a {container}"))
             told.append(f"So the {thing} does not fit into the {container}.")
         elif sizes[thing] < sizes[container]:
-            told.append(f"A {thing} is smaller than a {container}.")
+            told.append(sentence(f"{article(thing)} is smaller than a {container}"))
             told.append(f"So the {thing} fits into the {container}.")
-    return " ".join(told).replace("A axe", "An axe").replace("A apple", "An apple")
+    return " ".join(told)
 
 
 def _causes(chance: random.Random, seed: int, split: str) -> str:

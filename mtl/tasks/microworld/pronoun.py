@@ -157,8 +157,12 @@ def draw(chance: random.Random, seed: int, split: str, turn: int) -> list[Row]:
             spoken, word = (a, b), pronoun(a)
         if a != b and home(seed, "pronoun", name, *sorted((a, b))) == split:
             break
-    wording = chance.choice(schema.wordings).format(a=spoken[0], b=spoken[1])
-    setting = chance.choice(("", "", f"on {chance.choice(DAYS)} ", f"{at(chance.choice(_PLACES))} "))
+    # The first wording is the plain one; the inverted ones are the hard part.
+    chosen = schema.wordings[0] if chance.random() < 0.4 else chance.choice(schema.wordings)
+    wording = chosen.format(a=spoken[0], b=spoken[1])
+    setting = chance.choice(
+        ("", "", f"on {chance.choice(DAYS)} ", f"{at(chance.choice(_PLACES))} ")
+    )
     position = chance.randrange(2)
     options = (spoken[position], spoken[1 - position])
     rows = []

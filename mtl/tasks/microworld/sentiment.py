@@ -8,24 +8,24 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from mtl.tasks.microworld.draw import Row, home
+from mtl.tasks.microworld.draw import Row, home, words
 from mtl.tasks.microworld.grammar import article, sentence
 
 TARGET = "label"
 LABELS = ("negative", "positive")
 
-PRAISE = tuple(
+PRAISE = words(
     "good great lovely wonderful excellent delightful charming splendid pleasant perfect brilliant fine "
-    "superb beautiful marvellous enjoyable".split()
+    "superb beautiful marvellous enjoyable"
 )
-BLAME = tuple(
+BLAME = words(
     "bad poor awful terrible dreadful horrible dull boring dirty nasty unpleasant disappointing miserable "
-    "shabby ugly dismal".split()
+    "shabby ugly dismal"
 )
 OPINIONS = (BLAME, PRAISE)
-SUBJECTS = tuple(
+SUBJECTS = words(
     "room meal soup bread cake tea service music play concert dance story garden view bath bed fire cook "
-    "waiter host singer painter market inn museum castle boat ride journey festival".split()
+    "waiter host singer painter market inn museum castle boat ride journey festival"
 )
 OPENINGS = ("", "", "", "I must say that ", "everyone agreed that ", "my friend and I found that ")
 JOYS = ("a quiet night", "fresh air", "good company", "kind people", "warm evenings")
@@ -92,11 +92,11 @@ def _ironic(chance: random.Random, thing: str, opinion: str, label: int) -> str:
 
 Construction = Callable[[random.Random, str, str, int], str]
 CONSTRUCTIONS: tuple[tuple[Construction, float, bool], ...] = (
-    (_plain, 0.35, False),
-    (_negated, 0.25, True),
-    (_contrast, 0.22, False),
-    (_counterfactual, 0.1, True),
-    (_ironic, 0.08, False),
+    (_plain, 0.5, False),
+    (_negated, 0.18, True),
+    (_contrast, 0.18, False),
+    (_counterfactual, 0.07, True),
+    (_ironic, 0.07, False),
 )
 """Each construction, its share, and whether it turns the opinion into its opposite."""
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 from mtl.tasks.microworld.draw import Row, home, stream
 from mtl.tasks.microworld.entities import (
     ANIMALS,
+    CATEGORY,
     COLOURS,
     NUMBERS,
     PEOPLE,
@@ -26,7 +27,7 @@ from mtl.tasks.microworld.entities import (
     QUALITIES,
     THINGS,
 )
-from mtl.tasks.microworld.events import at
+from mtl.tasks.microworld.events import DEEDS, VERBS, Event, at, event_home
 from mtl.tasks.microworld.grammar import Verb, plural, sentence, verb
 
 TARGET = "velish"
@@ -137,6 +138,15 @@ def _phrase(chance: random.Random, nouns: tuple[str, ...], *, names: float) -> P
     )
 
 
+def _told_in(seed: int, subject: Phrase, act: Verb, thing: Phrase) -> str | None:
+    """The split whose text may tell of this as an event; None where no text ever does."""
+    if not subject.named or act.base not in VERBS or thing.named != (act.base in DEEDS):
+        return None
+    if not thing.named and thing.noun not in CATEGORY:
+        return None
+    return event_home(seed, Event(subject.noun, act.base, thing.noun, "", ""))
+
+
 def draw(chance: random.Random, seed: int, split: str, turn: int) -> list[Row]:
     """One sentence and its translation."""
     stems = dictionary(seed)
@@ -149,7 +159,9 @@ def draw(chance: random.Random, seed: int, split: str, turn: int) -> list[Row]:
             alive = chance.random() < 0.35
             thing = _phrase(chance, BEINGS if alive else OBJECTS, names=0.15 if alive else 0.0)
         other = thing.noun if thing else ""
-        if subject.noun != other and home(seed, "velish", subject.noun, act.base, other) == split:
+        if subject.noun == other or home(seed, "velish", subject.noun, act.base, other) != split:
+            continue
+        if thing is None or _told_in(seed, subject, act, thing) in (split, None):
             break
     tense = chance.choice(tuple(TENSES))
     denied = chance.random() < 0.2
