@@ -39,7 +39,7 @@ def shipped():
         yield f"strategy={file.stem}"
 
 
-@pytest.mark.parametrize("choice", shipped())
+@pytest.mark.parametrize("choice", list(shipped()))
 def test_every_shipped_choice_is_a_valid_config(choice):
     tasks = [] if choice.startswith("suite=") else ["tasks=[cola]"]
     config = compose("fit", FitConfig, [choice, *tasks, *EXTRA.get(choice, [])])
@@ -99,7 +99,7 @@ def test_composing_inside_a_running_hydra_main(monkeypatch, tmp_path):
         )
         assert HydraConfig.get() == outer
 
-    hydra.main(version_base="1.3", config_path=None)(job)()
+    hydra.main(version_base="1.3", config_path=str(tmp_path))(job)()
     assert seen == ["runs/0"]
 
 
@@ -116,9 +116,9 @@ def test_predict_takes_one_input():
 
 
 def test_unreadable_yaml_names_file_and_line(tmp_path):
-    (tmp_path / "fit.yaml").write_text("seed: [\n")
-    with pytest.raises(UserError, match=r"fit\.yaml, line 2"):
-        compose("fit", FitConfig, [], config_dir=str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("seed: [\n")
+    with pytest.raises(UserError, match=r"mine\.yaml, line 2"):
+        compose("mine", FitConfig, [], config_dir=str(tmp_path))
 
 
 @pytest.mark.parametrize(

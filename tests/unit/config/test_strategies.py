@@ -46,6 +46,8 @@ class Own(Base):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    # The strategy that fit.yaml chooses by default.
+    (tmp_path / "task_signal.py").write_text("class TaskSignal:\n    pass\n")
     monkeypatch.setattr(strategies, "FOLDER", tmp_path)
     return tmp_path
 
@@ -72,9 +74,7 @@ def test_a_file_is_read_and_not_run(folder):
 
 def test_adding_a_strategy_is_adding_a_file(folder):
     (folder / "own.py").write_text(SOURCE)
-    config = compose(
-        "fit", FitConfig, ["strategy=own", "strategy.width=3", "suite.tasks=[]", "tasks=[cola]"]
-    )
+    config = compose("fit", FitConfig, ["strategy=own", "strategy.width=3", "tasks=[cola]"])
     assert config.strategy == {
         "name": "own",
         "width": 3,
@@ -101,7 +101,7 @@ def test_failing_import_names_the_line_of_the_strategy(folder):
 def test_syntax_error_is_said_when_chosen_and_stops_no_other(folder):
     (folder / "broken.py").write_text("class Broken:\n    def x(:\n")
     (folder / "own.py").write_text(SOURCE)
-    assert set(find_strategies()) == {"broken", "own"}
+    assert set(find_strategies()) == {"broken", "own", "task_signal"}
     with pytest.raises(UserError, match=r"broken\.py, line 2"):
         load_strategy_class("broken")
     with pytest.raises(UserError, match=r"broken\.py, line 2"):
@@ -139,7 +139,7 @@ def test_strategy_and_configs_of_an_installed_package(tmp_path, monkeypatch):
     assert "mtl_other.far" not in sys.modules
     config = compose("fit", FitConfig, ["strategy=far_preset", "tasks=[cola]"])
     assert config.strategy == {"name": "far", "alpha": 9}
-    with pytest.raises(UserError, match="package mtl_other.conf: far_preset"):
+    with pytest.raises(UserError, match=r"package mtl_other\.conf: far_preset"):
         compose("fit", FitConfig, ["strategy=farr", "tasks=[cola]"])
     assert load_strategy_class("far")(alpha=2).alpha == 2
 
