@@ -65,7 +65,8 @@ PLACES: dict[str, str] = {
 }
 """Places and the preposition that goes with them."""
 DAYS = words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
-MOMENTS = tuple(f"on {day}" for day in DAYS) + (
+MOMENTS = (
+    *(f"on {day}" for day in DAYS),
     "in the morning",
     "in the evening",
     "at noon",
