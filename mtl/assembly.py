@@ -10,9 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
+from mtl.config.compose import compose
 from mtl.config.errors import UserError, raise_all
 from mtl.config.schema import DataConfig, DecoderConfig, FitConfig, TokenizerConfig
 from mtl.config.strategies import load_strategy_class
@@ -23,10 +25,12 @@ from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning import reading
 from mtl.learning.strategy import Strategy
+from mtl.record.folder import RunFolder
+from mtl.record.predictions import write_predictions
 from mtl.tasks.corpus import corpus_task_config, load_corpus
 from mtl.tasks.loading import load_task
 from mtl.tasks.overlap import Overlap, exclude_overlap, find_overlap
-from mtl.tasks.task import Example, Split, Task
+from mtl.tasks.task import Answer, Example, Split, Task
 
 
 @dataclass(frozen=True)
@@ -62,19 +66,16 @@ def load_data(config: FitConfig, strategy: Strategy) -> Loaded:
         except UserError as error:
             errors.append(error)
     raise_all(errors)
-    if strategy.reads == "corpus":
-        trained: tuple[Task, ...] = (
-            load_corpus(config.corpus, tasks, config.data, seed=config.seed),
-        )
-    else:
+    if strategy.reads == "tasks":
         raise_all([_no_training_rows(task, config) for task in tasks if task.train is None])
-        trained = tuple(tasks)
-    overlap = find_overlap(tasks)
+    shown = strategy.reads == "tasks" or config.corpus.kind == "tasks"
+    overlap = find_overlap(tasks) if shown else []
     if config.data.exclude_overlap and overlap:
         tasks = exclude_overlap(tasks, overlap)
-        if strategy.reads == "tasks":
-            trained = tuple(tasks)
-    return Loaded(tuple(tasks), trained, tuple(overlap))
+    trained = tasks
+    if strategy.reads == "corpus":
+        trained = [load_corpus(config.corpus, tasks, config.data, seed=config.seed)]
+    return Loaded(tuple(tasks), tuple(trained), tuple(overlap))
 
 
 def make_vocabulary(config: FitConfig, loaded: Loaded) -> Vocabulary:
@@ -133,11 +134,24 @@ def build_strategy(
     return vocabulary
 
 
-def trained_without_rows(config: FitConfig, strategy: Strategy) -> tuple[Task, ...]:
-    """What a run trained on, by name and kind alone: enough to build its strategy again."""
+def restore(folder: Path, checkpoint: Path) -> tuple[FitConfig, Strategy]:
+    """The strategy of a finished run with the weights of one of its checkpoints.
+
+    :param folder: The run folder.
+    :raises UserError: no such checkpoint, or one of another shape.
+    """
+    config = compose("config", FitConfig, config_dir=str(folder))
+    strategy = make_strategy(config)
+    saved = read_checkpoint(checkpoint)
+    vocabulary = Vocabulary.load(folder / "tokenizer")
+    decoder = Decoder(DecoderConfig(**{**saved["decoder"], "pretrained": None}), vocabulary.size)
     if strategy.reads == "corpus":
-        return (Task.without_rows(corpus_task_config(config.corpus)),)
-    return tuple(Task.without_rows(config.task[name]) for name in config.tasks)
+        trained = [Task.without_rows(corpus_task_config(config.corpus))]
+    else:
+        trained = [Task.without_rows(config.task[name]) for name in config.tasks]
+    strategy.build(decoder, trained, vocabulary)
+    load_weights(strategy, checkpoint)
+    return config, strategy
 
 
 def encode_split(
@@ -178,17 +192,26 @@ def limited(split: Split, rows: int | None) -> Split:
     return replace(split, examples=split.examples[:rows], fingerprint=digest, note=note)
 
 
-def load_weights(strategy: Strategy, checkpoint: Path) -> None:
-    """The weights of a checkpoint into a built strategy.
+def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint holds; plain values and tensors only.
 
-    :raises UserError: no such checkpoint, or one of another shape.
+    :raises UserError: there is none.
     """
     if not checkpoint.is_file():
         raise UserError(
             f"there is no checkpoint {checkpoint}",
             hints=["the run did not get as far as saving one"],
         )
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    saved: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return saved
+
+
+def load_weights(strategy: Strategy, checkpoint: Path) -> None:
+    """The weights of a checkpoint into a built strategy.
+
+    :raises UserError: no such checkpoint, or one of another shape.
+    """
+    saved = read_checkpoint(checkpoint)["state_dict"]
     weights = {key.removeprefix("strategy."): value for key, value in saved.items()}
     try:
         strategy.load_state_dict(weights)
@@ -198,6 +221,20 @@ def load_weights(strategy: Strategy, checkpoint: Path) -> None:
             where=str(checkpoint),
             hints=[line.strip() for line in str(error).splitlines()[1:4]],
         ) from None
+
+
+def save_answers(folder: RunFolder, task: Task, split: Split, answers: Sequence[Answer]) -> None:
+    """Write the answers to a split beside what was right, as ``predictions/<task>.<split>.parquet``."""
+    examples = split.examples
+    write_predictions(
+        folder,
+        task.name,
+        split.name,
+        rows=[example.row for example in examples],
+        targets=[list(e.references) if task.is_open else e.target for e in examples],
+        predictions=[answer.value for answer in answers],
+        scores=[answer.scores for answer in answers] if any(a.scores for a in answers) else None,
+    )
 
 
 def _no_training_rows(task: Task, config: FitConfig) -> UserError:

@@ -21,14 +21,16 @@ from mtl.assembly import (
     load_weights,
     make_strategy,
     make_vocabulary,
+    save_answers,
 )
 from mtl.config.compose import compose, differing_keys, to_yaml
-from mtl.config.errors import Interrupted
+from mtl.config.errors import Interrupted, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.loader import planned_totals
 from mtl.data.mixture import rates
 from mtl.data.plan import Plan
 from mtl.data.store import EncodedSplit
+from mtl.data.vocabulary import Vocabulary
 from mtl.learning.evaluation import answer_split
 from mtl.learning.ledger import cost
 from mtl.learning.strategy import Strategy
@@ -36,7 +38,6 @@ from mtl.learning.supervisor import LAST, Scored
 from mtl.learning.training import Listener, Trained, train
 from mtl.record.curves import draw_curves
 from mtl.record.folder import RunFolder
-from mtl.record.predictions import write_predictions
 from mtl.record.progress import Progress
 from mtl.record.recorder import Recorder
 from mtl.record.run import Run
@@ -112,7 +113,7 @@ class _Fitting:
         return loaded
 
     def run(self, folder: RunFolder) -> None:
-        config, strategy = self.config, self.strategy
+        config = self.config
         resume = (folder.path / "checkpoints" / LAST).is_file()
         tracker = make_tracker(
             folder, enabled=config.record.mlflow and _is_first(), uri=config.record.tracking_uri
@@ -121,17 +122,17 @@ class _Fitting:
             folder.say(
                 f"{'resumed' if resume else 'started'}: {config.strategy['name']}, seed {config.seed}"
             )
-            strategy.vocabulary.save(folder.path / "tokenizer")
+            self._save_vocabulary(folder)
             self._start(tracker, folder)
         recorder = Recorder(folder, tracker)
-        ending = "FAILED"
+        ending = "failed"
         try:
             trained = self._train(folder, recorder, resume)
             if _is_first():
                 self._report(folder, recorder, trained)
-            ending = "FINISHED"
+            ending = "finished"
         except (Interrupted, KeyboardInterrupt) as interruption:
-            ending = "KILLED"
+            ending = "interrupted"
             if _is_first():
                 folder.say("interrupted")
                 print(
@@ -146,6 +147,17 @@ class _Fitting:
         finally:
             with self.progress.stage("writing to MLflow"):
                 tracker.finish(ending)  # type: ignore[arg-type]
+
+    def _save_vocabulary(self, folder: RunFolder) -> None:
+        """Keep the vocabulary beside the run; a resumed run must find the one it began with."""
+        ours, kept = self.strategy.vocabulary, folder.path / "tokenizer"
+        if kept.is_dir() and Vocabulary.load(kept).fingerprint != ours.fingerprint:
+            raise UserError(
+                "the training text is no longer what this run began with: it gives another vocabulary",
+                where=str(kept),
+                hints=["put the data back as it was, or begin a new run in another folder"],
+            )
+        ours.save(kept)
 
     def _train(self, folder: RunFolder, recorder: Recorder, resume: bool) -> Trained:
         config, strategy, budgeted = self.config, self.strategy, self.budgeted
@@ -241,7 +253,7 @@ class _Fitting:
             )
             scores.append(score)
             notes[task.name] = _notes(split, store)
-            save_predictions(folder, task, split, answers)
+            save_answers(folder, task, split, answers)
         summary = self._summary(scores, notes, trained)
         write_summary(folder, summary)
         self._finish(folder, recorder, summary, scores)
@@ -298,7 +310,10 @@ class _Fitting:
                 }
                 for name in names
             },
-            "overlap": [asdict(overlap) for overlap in loaded.overlap],  # type: ignore[misc]
+            "overlap": [
+                {**asdict(found), "excluded": config.data.exclude_overlap}
+                for found in loaded.overlap
+            ],  # type: ignore[typeddict-item]
             "versions": versions(),
             "git": git_state(),
         }
@@ -320,22 +335,6 @@ class _Fitting:
                 "run_dir": folder.path.absolute(),
             },
         )
-
-
-def save_predictions(
-    folder: RunFolder, task: Task, split: Split, answers: Sequence[Answer]
-) -> None:
-    """Write the answers to a split beside what was right."""
-    examples = split.examples
-    write_predictions(
-        folder,
-        task.name,
-        split.name,
-        rows=[example.row for example in examples],
-        targets=[list(e.references) if task.is_open else e.target for e in examples],
-        predictions=[answer.value for answer in answers],
-        scores=[answer.scores for answer in answers] if any(a.scores for a in answers) else None,
-    )
 
 
 def _is_first() -> bool:

@@ -120,8 +120,8 @@ class TrainLoader:
         self._row_tokens = row_tokens
 
     def __len__(self) -> int:
-        """Batches from ``start`` to the end."""
-        return max(0, self.steps - self.start) * len(self._own)
+        """Batches of the whole training, those before ``start`` included: a trainer that goes on counts them too."""
+        return self.steps * len(self._own)
 
     def __iter__(self) -> Iterator[Batch]:
         batches = self._batches()

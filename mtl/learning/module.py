@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,10 @@ class MultiTaskModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
         return sums
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # A pretrained decoder brings its own shape, which the run's config does not tell.
+        checkpoint["decoder"] = asdict(self.strategy.decoder.config)
 
     def configure_optimizers(self) -> Any:
         optimizer = adamw(self.strategy, self._optimizer, fused=True)

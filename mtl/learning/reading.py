@@ -65,7 +65,6 @@ def for_heads(
     choices, cut_choices = _candidates(example.choices, vocabulary.extract, vocabulary, context)
     room = context - max(map(len, choices), default=0)
     prefix, cut = _prompt(example.segments, layout, task, vocabulary, room)
-    assert example.target is not None
     return [
         Encoded(
             tokens=np.array(
@@ -73,7 +72,7 @@ def for_heads(
             ),
             labelled=np.zeros(len(prefix) + sum(map(len, choices)), dtype=bool),
             branches=tuple(map(len, choices)),
-            target=float(example.target),
+            target=float("nan") if example.target is None else float(example.target),
             cut=cut + cut_choices,
         )
     ]
@@ -99,7 +98,8 @@ def as_text(
         return [_open(pieces, layout, example, task, vocabulary, context, purpose)]
     answers, cut_answers = _candidates(example.answers, vocabulary.end, vocabulary, context)
     prefix, cut = _prompt(pieces, layout, task, vocabulary, context - max(map(len, answers)))
-    right = right_answer(example, task)
+    asked = example.target is None
+    right = -1 if asked else right_answer(example, task)
     shown = [answers[right]] if purpose == "train" else answers
     return [
         Encoded(
@@ -108,7 +108,7 @@ def as_text(
             ),
             labelled=np.arange(len(prefix) + sum(map(len, shown))) >= len(prefix),
             branches=() if purpose == "train" else tuple(map(len, shown)),
-            target=float(right),
+            target=float("nan") if asked else float(right),
             cut=cut + cut_answers,
         )
     ]

@@ -73,6 +73,9 @@ class Ledger(TypedDict):
     tokens: int
     """Non-padding input tokens of training."""
     tokens_by_task: dict[str, int]
+    examples_by_task: NotRequired[dict[str, int]]
+    target_tokens_by_task: NotRequired[dict[str, int]]
+    """Tokens whose prediction was trained."""
     steps: int
     """Optimizer steps."""
     flops: float
@@ -93,6 +96,8 @@ class Data(TypedDict):
     """Content hash of the rows."""
     rows: dict[str, int]
     """Rows of each purpose: train, selection, report."""
+    notes: NotRequired[list[str]]
+    """How the splits were cut from the published ones."""
 
 
 class Git(TypedDict):

@@ -6,7 +6,7 @@ import html
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -52,6 +52,18 @@ def print_table(
         file.write(as_text(summary, path))
 
 
+def print_scores(tasks: Mapping[str, TaskScores], *, file: TextIO | None = None) -> None:
+    """The table of scores alone, without a run's costs."""
+    from rich.console import Console, Group
+    from rich.text import Text
+
+    file = file or sys.stdout
+    plain = not file.isatty()
+    remarks = [Text(text, style="" if plain else "dim") for text in score_notes(tasks)]
+    console = Console(file=file, width=PLAIN_WIDTH if plain else None)
+    console.print(Group(_score_table(tasks, plain=plain), "", *remarks))
+
+
 def as_text(summary: Summary, path: str | os.PathLike[str]) -> str:
     """The table as plain ASCII without control characters."""
     from rich.console import Console
@@ -66,9 +78,9 @@ def as_text(summary: Summary, path: str | os.PathLike[str]) -> str:
 
 def as_html(summary: Summary, path: str | os.PathLike[str]) -> str:
     """The table for a notebook."""
-    cells = [f"<th>{html.escape(heading)}</th>" for heading in _headings(summary)]
+    cells = [f"<th>{html.escape(heading)}</th>" for heading in _headings(summary["tasks"])]
     rows = [f"<tr>{''.join(cells)}</tr>"]
-    for line in lines(summary):
+    for line in lines(summary["tasks"]):
         texts = (line.task, line.metric, line.value, *line.references, line.rows)
         tag = "b" if line.primary else "span"
         rows.append(
@@ -80,10 +92,10 @@ def as_html(summary: Summary, path: str | os.PathLike[str]) -> str:
     return f"<table>{''.join(rows)}</table><p>{'<br>'.join(map(html.escape, below))}</p>"
 
 
-def lines(summary: Summary) -> Iterator[Line]:
+def lines(tasks: Mapping[str, TaskScores]) -> Iterator[Line]:
     """One line per task and metric, the primary metric first."""
-    keys = ["chance", *(key for key, _ in _baselines(summary))]
-    for name, task in summary["tasks"].items():
+    keys = ["chance", *(key for key, _ in _baselines(tasks))]
+    for name, task in tasks.items():
         ordered = sorted(task["metrics"], key=lambda metric: metric != task["primary"])
         for metric in ordered:
             primary = metric == task["primary"]
@@ -115,16 +127,22 @@ def above_references(task: TaskScores) -> bool | None:
     return high < min(known) if task["primary"] in LOWER_IS_BETTER else low > max(known)
 
 
-def notes(summary: Summary) -> list[str]:
-    """What must be known to read the scores."""
+def score_notes(tasks: Mapping[str, TaskScores]) -> list[str]:
+    """What must be known to read the scores of tasks."""
     found = ["* primary metric, the one in the average; [low, high] is the bootstrap 95 % interval"]
-    if any(task["primary"] in LOWER_IS_BETTER for task in summary["tasks"].values()):
+    if any(task["primary"] in LOWER_IS_BETTER for task in tasks.values()):
         found.append(f"{', '.join(LOWER_IS_BETTER)}: lower is better")
-    unclear = [name for name, task in summary["tasks"].items() if above_references(task) is False]
+    unclear = [name for name, task in tasks.items() if above_references(task) is False]
     if unclear:
         found.append(f"not clearly better than chance and majority: {', '.join(unclear)}")
-    for name, task in summary["tasks"].items():
+    for name, task in tasks.items():
         found += [f"{name}: {note}" for note in task.get("notes", [])]
+    return found
+
+
+def notes(summary: Summary) -> list[str]:
+    """What must be known to read the scores of a run."""
+    found = score_notes(summary["tasks"])
     overlaps = summary.get("overlap", [])
     for overlap in overlaps[:OVERLAPS_SHOWN]:
         removed = ", removed from training" if overlap.get("excluded") else ""
@@ -178,22 +196,33 @@ def _average(summary: Summary) -> list[str]:
     return [f"average     {score(average['value'])} ({average['of']})"]
 
 
-def _baselines(summary: Summary) -> list[tuple[str, str]]:
+def _baselines(tasks: Mapping[str, TaskScores]) -> list[tuple[str, str]]:
     return [
         (key, heading)
         for key, heading in BASELINES
-        if any(task.get(key) is not None for task in summary["tasks"].values())
+        if any(task.get(key) is not None for task in tasks.values())
     ]
 
 
-def _headings(summary: Summary) -> list[str]:
-    references = ["chance", *(heading for _, heading in _baselines(summary))]
+def _headings(tasks: Mapping[str, TaskScores]) -> list[str]:
+    references = ["chance", *(heading for _, heading in _baselines(tasks))]
     return ["task", "metric", "value [95 % interval]", *references, "rows"]
 
 
 def _renderable(summary: Summary, path: str | os.PathLike[str], *, plain: bool) -> RenderableType:
-    from rich.box import SIMPLE_HEAD, Box
     from rich.console import Group
+    from rich.text import Text
+
+    table = _score_table(summary["tasks"], plain=plain)
+    title = Text(f"{summary['strategy']}, balance {summary['balance']}, seed {summary['seed']}")
+    title.stylize("bold")
+    cost = [Text(text) for text in (*_average(summary), *costs(summary, path))]
+    remarks = [Text(text, style="dim") for text in notes(summary)]
+    return Group("", title, "", table, "", *remarks, "", *cost)
+
+
+def _score_table(tasks: Mapping[str, TaskScores], *, plain: bool) -> RenderableType:
+    from rich.box import SIMPLE_HEAD, Box
     from rich.table import Table
     from rich.text import Text
 
@@ -202,12 +231,12 @@ def _renderable(summary: Summary, path: str | os.PathLike[str], *, plain: bool) 
     table = Table(
         box=ruled if plain else SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
     )
-    for number, heading in enumerate(_headings(summary)):
+    for number, heading in enumerate(_headings(tasks)):
         table.add_column(
             heading, justify="right" if number > 2 else "left", no_wrap=number in (1, 2)
         )
-    for line in lines(summary):
-        better = above_references(summary["tasks"][line.task]) if line.task else None
+    for line in lines(tasks):
+        better = above_references(tasks[line.task]) if line.task else None
         table.add_row(
             Text(line.task, style="bold" if line.primary else ""),
             Text(line.metric),
@@ -215,11 +244,7 @@ def _renderable(summary: Summary, path: str | os.PathLike[str], *, plain: bool) 
             *(Text(text, style="dim") for text in line.references),
             Text(line.rows, style="dim"),
         )
-    title = Text(f"{summary['strategy']}, balance {summary['balance']}, seed {summary['seed']}")
-    title.stylize("bold")
-    cost = [Text(text) for text in (*_average(summary), *costs(summary, path))]
-    remarks = [Text(text, style="dim") for text in notes(summary)]
-    return Group("", title, "", table, "", *remarks, "", *cost)
+    return table
 
 
 def _style(line: Line, better: bool | None) -> str:

@@ -92,6 +92,35 @@ class Reader:
             )
         return examples, unlabelled
 
+    @property
+    def asked_columns(self) -> set[str]:
+        """Columns that a row needs to be asked; the target's are not among them."""
+        templates: list[Template | Expression] = [*self._segments, *self._prompt, *self._choices]
+        if self._choice_list is not None:
+            templates.append(self._choice_list)
+        return {column for template in templates for column in template.columns}
+
+    def ask(self, name: str, row: Row) -> Example:
+        """A row whose answer is not known, as an example without a target.
+
+        :param name: Identity of the row.
+        :raises UserError: A column that is not there, or a bad value.
+        """
+        if missing := sorted(self.asked_columns - set(row)):
+            raise UserError(
+                f"task '{self.config.name}' needs the column '{missing[0]}'",
+                where=name,
+                hints=[f"found: {', '.join(row)}"],
+            )
+        try:
+            segments, prompt = self._inputs(row)
+            if self.config.kind != "multiple_choice":
+                return Example(name, segments, prompt, None, self._answers)
+            choices = self._candidates(row)
+        except BadValueError as error:
+            raise UserError(str(error), where=name) from None
+        return Example(name, segments, prompt, None, tuple(f" {c}" for c in choices), choices)
+
     def _check_columns(self, rows: Rows) -> None:
         expressions = [e for e in (self._choice_list, self._references) if e is not None]
         templates: list[Template | Expression] = [
@@ -167,12 +196,7 @@ class Reader:
         text = self._target_text(row)
         if text is None:
             return None
-        if self._choice_list is not None:
-            choices = _texts(self._choice_list, row)
-        else:
-            choices = tuple([_text(template, row).strip() for template in self._choices])
-        if len(choices) < 2 or not all(choices):
-            raise BadValueError(f"choices: found {list(choices)}, expected at least 2 texts")
+        choices = self._candidates(row)
         index = choices.index(text) if text in choices else _index(text, len(choices))
         if index is None:
             last = len(choices) - 1
@@ -182,6 +206,15 @@ class Reader:
         segments, prompt = self._inputs(row)
         answers = tuple([f" {choice}" for choice in choices])
         return Example(name, segments, prompt, index, answers, choices)
+
+    def _candidates(self, row: Row) -> tuple[str, ...]:
+        if self._choice_list is not None:
+            choices = _texts(self._choice_list, row)
+        else:
+            choices = tuple([_text(template, row).strip() for template in self._choices])
+        if len(choices) < 2 or not all(choices):
+            raise BadValueError(f"choices: found {list(choices)}, expected at least 2 texts")
+        return choices
 
     def _generated(self, name: str, row: Row) -> Example | None:
         text = self._target_text(row)

@@ -1,0 +1,159 @@
+"""Answer one input, or a file of them, with a finished run; one JSON object a line comes out.
+
+python -m mtl.predict run=RUN_DIR task=sst2 text='a fine film'
+python -m mtl.predict run=RUN_DIR task=rte text='{premise: It rained., hypothesis: It was wet.}'
+python -m mtl.predict run=RUN_DIR task=rte file=rows.jsonl
+cat rows.jsonl | python -m mtl.predict run=RUN_DIR task=rte file=-
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtl.config.command_line import command
+from mtl.config.errors import UserError, unknown_name
+from mtl.config.schema import FitConfig, PredictConfig, TaskConfig
+
+if TYPE_CHECKING:
+    from mtl.tasks.task import Answer, Example
+
+DESCRIPTION = "Answer one input, or a file of them, with a finished run."
+ROWS_AT_ONCE = 256
+
+
+def run(overrides: Sequence[str], *, config_dir: str | None = None) -> list[dict[str, Any]]:
+    """The command from Python: ``run(["run=RUN_DIR", "text='a fine film'"])`` returns one answer per input."""
+    from mtl.config.compose import compose
+
+    return list(predict(compose("predict", PredictConfig, overrides, config_dir=config_dir)))
+
+
+def predict(config: PredictConfig) -> Iterator[dict[str, Any]]:
+    """Answers in the order of the inputs, as plain values.
+
+    :raises UserError: a task the run does not know, inputs that lack a column, a bad file (file and row).
+    """
+    from mtl.assembly import restore
+    from mtl.record.folder import RunFolder
+    from mtl.tasks.reading import Reader
+    from mtl.tasks.task import Task
+
+    folder = RunFolder.open(config.run, where=f"run={config.run}")
+    best = config.checkpoint == "best" and folder.best_checkpoint.is_file()
+    fitted, strategy = restore(
+        folder.path, folder.best_checkpoint if best else folder.last_checkpoint
+    )
+    definition = _definition(config, fitted)
+    task, reader = Task.without_rows(definition), Reader(definition)
+    examples = [reader.ask(name, row) for name, row in _inputs(config, reader)]
+    for begin in range(0, len(examples), ROWS_AT_ONCE):
+        chunk = examples[begin : begin + ROWS_AT_ONCE]
+        for example, answer in zip(chunk, _answers(strategy, task, chunk), strict=True):
+            yield _shown(definition, example, answer)
+
+
+def _answers(strategy: Any, task: Any, examples: list[Example]) -> list[Answer]:
+    from mtl.data.store import EncodedSplit
+    from mtl.learning.evaluation import answer_split
+
+    vocabulary, context = strategy.vocabulary, strategy.decoder.context
+    store = EncodedSplit.build(
+        examples,
+        lambda example: strategy.encode(example, task, vocabulary, context, "answer"),
+    )
+    return answer_split(strategy, task, store, batch_tokens=8192)
+
+
+def _definition(config: PredictConfig, fitted: FitConfig) -> TaskConfig:
+    asked = {name: task for name, task in fitted.task.items() if task.kind != "language_modelling"}
+    if config.task is None:
+        if len(asked) != 1:
+            raise UserError(
+                f"the run has {len(asked)} tasks; which one is asked",
+                where="task=",
+                hints=[f"task=NAME, of: {', '.join(asked)}"],
+            )
+        return next(iter(asked.values()))
+    if config.task not in asked:
+        raise unknown_name("task of this run", config.task, asked, where=f"task={config.task}")
+    return asked[config.task]
+
+
+def _inputs(config: PredictConfig, reader: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if (config.text is None) == (config.file is None):
+        raise UserError(
+            "give one input by text=, or many by file=", hints=["file=- reads standard input"]
+        )
+    if config.text is not None:
+        yield "text", _row(config.text, reader, "text=")
+    elif config.file == "-":
+        for number, line in enumerate(sys.stdin, start=1):
+            if line.strip():
+                where = f"standard input, line {number}"
+                yield where, _row(_parsed(line, where), reader, where)
+    else:
+        yield from _file(Path(str(config.file)), reader)
+
+
+def _file(path: Path, reader: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    from mtl.tasks.formats import read_file
+
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", where=f"file={path}")
+    for number, row in enumerate(read_file(path).rows, start=1):
+        where = f"{path}, row {number}"
+        plain = set(row) == {"text"} and path.suffix not in (".jsonl", ".csv", ".tsv")
+        yield where, _row(row["text"] if plain else row, reader, where)
+
+
+def _parsed(line: str, where: str) -> str | dict[str, Any]:
+    """A line of standard input: a JSON object, or the text itself."""
+    if not line.lstrip().startswith("{"):
+        return line.rstrip("\n")
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise UserError(f"not valid JSON: {error}", where=where) from None
+    return row
+
+
+def _row(given: str | Mapping[str, Any], reader: Any, where: str) -> Mapping[str, Any]:
+    """Columns by name; a text alone stands for the one column the task reads."""
+    if isinstance(given, Mapping):
+        return given
+    columns = sorted(reader.asked_columns)
+    if len(columns) != 1:
+        raise UserError(
+            f"task '{reader.config.name}' reads {len(columns)} columns, a text alone is one",
+            where=where,
+            hints=[f"give them by name: {{{', '.join(f'{name}: ...' for name in columns)}}}"],
+        )
+    return {columns[0]: given}
+
+
+def _shown(config: TaskConfig, example: Example, answer: Answer) -> dict[str, Any]:
+    """The answer in words, with a score for each label or choice where there are any."""
+    names: Sequence[str] = config.labels or example.choices
+    shown: dict[str, Any] = {"row": example.row, "task": config.name}
+    if config.kind in ("regression", "generation"):
+        return {**shown, "answer": answer.value}
+    scores = dict(zip(names, answer.scores, strict=True))
+    return {**shown, "answer": names[int(answer.value)], "log_probabilities": scores}
+
+
+def _execute(config: PredictConfig) -> None:
+    for answer in predict(config):
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    command("predict", PredictConfig, _execute, describe=DESCRIPTION)
+
+
+if __name__ == "__main__":
+    main()
