@@ -117,7 +117,8 @@ def test_configs_of_the_working_directory_do_not_replace_ours(python: Path, tmp_
 
 @needs_fit
 def test_a_short_run_from_another_folder(python: Path, tmp_path: Path) -> None:
-    settings = ["decoder=micro", "budget.steps=2", "evaluation.rows=4", "run_dir=run"]
+    few = ["tasks=[microworld_sentiment]", "evaluation.rows=4", "evaluation.selection_rows=4"]
+    settings = ["decoder=micro", "budget.tokens=null", "budget.steps=2", "run_dir=run", *few]
     succeed(python, "-m", "mtl.fit", *settings, cwd=tmp_path)
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["status"] == "finished"
