@@ -9,7 +9,7 @@ from typing import Literal
 BLOCK = 64
 """Lines of a block."""
 
-_TITLE = re.compile(r"\s*= [^=].*[^=] =\s*")
+_TITLE = re.compile(r"= (?!=).*(?<!=) =")
 """A top-level heading of WikiText; ``= = Section = =`` is a lower one."""
 
 

@@ -85,18 +85,20 @@ def _text(path: Path) -> str:
 
 
 def _decompress_zstandard(data: bytes) -> bytes:
+    """All frames. The stream reader would take the end of a truncated file for the end of its content."""
     import zstandard
 
-    try:
-        with zstandard.ZstdDecompressor().stream_reader(
-            io.BytesIO(data), read_across_frames=True
-        ) as stream:
-            content = stream.read()
-    except zstandard.ZstdError as error:
-        raise ValueError(str(error)) from error
-    if zstandard.frame_content_size(data) > len(content):
-        raise ValueError("the last frame is incomplete")
-    return content
+    content = []
+    while data:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            content.append(frame.decompress(data))
+        except zstandard.ZstdError as error:
+            raise ValueError(str(error)) from error
+        if not frame.eof:
+            raise ValueError("the last frame is incomplete")
+        data = frame.unused_data
+    return b"".join(content)
 
 
 def _lines(text: str) -> list[str]:

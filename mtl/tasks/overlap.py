@@ -10,6 +10,7 @@ identifying.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ SHORTEST = 20
 
 _SPEAKER = re.compile(r"^\s*#?\w+#?\s*:", re.MULTILINE)
 _NOISE = re.compile(r"[\W_]+")
+_NOISE_ASCII = bytes(code for code in range(128) if not chr(code).isalnum())
 
 Key = str | tuple[str, ...]
 
@@ -119,7 +121,10 @@ def normalise(text: str) -> str:
     """Letters and digits only, lower-cased, without the name of the speaker at the start of each line."""
     if ":" in text:
         text = _SPEAKER.sub("", text)
-    return _NOISE.sub("", text.lower())
+    text = text.lower()
+    if text.isascii():  # several times faster than the expression
+        return text.encode().translate(None, _NOISE_ASCII).decode()
+    return _NOISE.sub("", unicodedata.normalize("NFKC", text))
 
 
 def _keys(example: Example, task: Task) -> list[Key]:

@@ -1,13 +1,13 @@
 """Jinja templates over the columns of a row, sandboxed: a task file may come from a stranger.
 
-White space: a column's value loses the blanks at both of its ends when it is printed; what stands in the
-template itself is kept as written. A value that is null is an error, as is a column that is not there.
+White space: a column's value loses the blanks at both of its ends; what stands in the template itself is kept
+as written. Using a value that is null is an error, as is using a column that is not there; ``is defined`` asks.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import lru_cache
 from typing import Any
 
@@ -76,8 +76,9 @@ class Template:
         try:
             tree = environment.parse(source)
             self.columns = meta.find_undeclared_variables(tree) - environment.globals.keys()
-            self._render = (
-                _fast(source, verbatim=verbatim) or environment.from_string(source).render
+            render = environment.from_string(source).render
+            self._render = _fast(source, verbatim=verbatim) or (
+                lambda row: render(_given(row, self.columns, verbatim))
             )
         except TemplateSyntaxError as error:
             problem = f"this template does not parse: {error.message}"
@@ -107,7 +108,8 @@ class Expression:
                 name = source.strip()
                 self._evaluate: Callable[[Row], Any] = lambda row: row[name]
             else:
-                self._evaluate = environment.compile_expression(source, undefined_to_none=False)
+                evaluate = environment.compile_expression(source, undefined_to_none=False)
+                self._evaluate = lambda row: evaluate(_given(row, self.columns, False))
         except TemplateSyntaxError as error:
             problem = f"this expression does not parse: {error.message}"
             raise UserError(problem, where=field, hints=[source]) from error
@@ -121,6 +123,19 @@ class Expression:
         if value is None or isinstance(value, StrictUndefined):
             raise BadValueError("found null, expected a value")
         return value
+
+
+def _given(row: Row, columns: Set[str], verbatim: bool) -> dict[str, Any]:
+    """The columns a template uses. A null is undefined: filters would print it as ``None``."""
+    given: dict[str, Any] = {}
+    for name in columns & row.keys():
+        value = row[name]
+        if value is None:
+            value = StrictUndefined(
+                hint=f"column '{name}': found null, expected a value", name=name
+            )
+        given[name] = value.strip() if isinstance(value, str) and not verbatim else value
+    return given
 
 
 def _guarded(function: Callable[[Row], Any], row: Row) -> Any:
