@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from mtl.config.command_line import command
 from mtl.config.errors import UserError, raise_all
 from mtl.config.schema import EvaluateConfig
 
 if TYPE_CHECKING:
+    from mtl.record.summary import TaskScores
     from mtl.scoring.score import TaskScore
 
 DESCRIPTION = "Score a finished run on tasks, with intervals, chance and majority."
@@ -57,12 +58,11 @@ def evaluate(config: EvaluateConfig) -> list[TaskScore]:
                     if name not in fitted.tasks
                 ]
             )
-        place = {
-            key: value
-            for key, value in (("root", config.data.root), ("cache", config.data.cache))
-            if value is not None
-        }
-        data = replace(fitted.data, **place)
+        data = replace(
+            fitted.data,
+            root=config.data.root or fitted.data.root,
+            cache=config.data.cache or fitted.data.cache,
+        )
         scores = []
         for name in names:
             definition = config.task.get(name) or fitted.task[name]
@@ -101,7 +101,7 @@ def _execute(config: EvaluateConfig) -> None:
     from mtl.record.table import print_scores
 
     scores = evaluate(config)
-    print_scores({score.task: score.as_summary() for score in scores})
+    print_scores({score.task: cast("TaskScores", score.as_summary()) for score in scores})
 
 
 def main() -> None:

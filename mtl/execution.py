@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +20,7 @@ from mtl.assembly import (
     make_vocabulary,
     save_answers,
 )
-from mtl.config.compose import compose, differing_keys, to_yaml
+from mtl.claiming import for_other_processes, is_first, new_folder, occupied_folder
 from mtl.config.errors import Interrupted, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.loader import planned_totals
@@ -41,14 +38,11 @@ from mtl.record.folder import RunFolder
 from mtl.record.progress import Progress
 from mtl.record.recorder import Recorder
 from mtl.record.run import Run
-from mtl.record.summary import Summary, git_state, versions, write_summary
+from mtl.record.summary import Data, Summary, git_state, versions, write_summary
 from mtl.record.tracking import Tracker, make_tracker
 from mtl.scoring.metrics import check_metrics
 from mtl.scoring.score import TaskScore, average, score_task
 from mtl.tasks.task import Answer, Split, Task
-
-FOLDER_VARIABLE = "MTL_RUN_FOLDER"
-"""Tells the processes that Lightning starts beside this one which folder the run has."""
 
 
 def fit(config: FitConfig) -> Run | None:
@@ -57,19 +51,19 @@ def fit(config: FitConfig) -> Run | None:
     :return: The run; None in the processes beside the first.
     :raises UserError: whatever is wrong with the config or the data; before training nothing is written but caches.
     """
-    folder = _occupied_folder(config)
-    if folder is not None and folder.finished and _is_first():
+    folder = occupied_folder(config)
+    if folder is not None and folder.finished and is_first():
         return Run(folder.path)
     title = config.strategy["name"]
-    with Progress(title, shown=None if _is_first() else False) as progress:
+    with Progress(title, shown=None if is_first() else False) as progress:
         with progress.stage("loading the libraries"):
             strategy = make_strategy(config)
             for name in config.tasks:
                 check_metrics(config.task[name])
         fitting = _Fitting(config, strategy, progress)
-        folder = folder or _new_folder(config)
+        folder = folder or new_folder(config)
         fitting.run(folder)
-    return Run(folder.path) if _is_first() else None
+    return Run(folder.path) if is_first() else None
 
 
 class _Fitting:
@@ -116,9 +110,9 @@ class _Fitting:
         config = self.config
         resume = (folder.path / "checkpoints" / LAST).is_file()
         tracker = make_tracker(
-            folder, enabled=config.record.mlflow and _is_first(), uri=config.record.tracking_uri
+            folder, enabled=config.record.mlflow and is_first(), uri=config.record.tracking_uri
         )
-        if _is_first():
+        if is_first():
             folder.say(
                 f"{'resumed' if resume else 'started'}: {config.strategy['name']}, seed {config.seed}"
             )
@@ -128,12 +122,12 @@ class _Fitting:
         ending = "failed"
         try:
             trained = self._train(folder, recorder, resume)
-            if _is_first():
+            if is_first():
                 self._report(folder, recorder, trained)
             ending = "finished"
         except (Interrupted, KeyboardInterrupt) as interruption:
             ending = "interrupted"
-            if _is_first():
+            if is_first():
                 folder.say("interrupted")
                 print(
                     f"interrupted; go on with: python -m mtl.fit resume={folder.path}",
@@ -141,7 +135,7 @@ class _Fitting:
                 )
             raise interruption
         except Exception as error:
-            if _is_first():
+            if is_first():
                 folder.say(f"failed: {error}")
             raise
         finally:
@@ -162,7 +156,7 @@ class _Fitting:
     def _train(self, folder: RunFolder, recorder: Recorder, resume: bool) -> Trained:
         config, strategy, budgeted = self.config, self.strategy, self.budgeted
         total = len(budgeted.cumulative)
-        if resume and _is_first():
+        if resume and is_first():
             saved = torch.load(
                 folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True
             )["global_step"]
@@ -176,7 +170,7 @@ class _Fitting:
         listener = Listener(
             score=lambda: self._select(selection), log=recorder.metrics, step_done=step_done
         )
-        with _for_other_processes(folder, config):
+        with for_other_processes(folder, config):
             return train(
                 strategy,
                 self.stores,
@@ -289,8 +283,9 @@ class _Fitting:
             "seed": config.seed,
             "status": "finished",
             "tasks": {
-                score.task: {**score.as_summary(), "notes": notes[score.task]} for score in scores
-            },  # type: ignore[dict-item]
+                score.task: {**score.as_summary(), "notes": notes[score.task]}  # type: ignore[typeddict-item]
+                for score in scores
+            },
             "average": average(scores),  # type: ignore[typeddict-item]
             "ledger": cost(
                 self.strategy,
@@ -311,9 +306,9 @@ class _Fitting:
                 for name in names
             },
             "overlap": [
-                {**asdict(found), "excluded": config.data.exclude_overlap}
+                {**asdict(found), "excluded": config.data.exclude_overlap}  # type: ignore[typeddict-item]
                 for found in loaded.overlap
-            ],  # type: ignore[typeddict-item]
+            ],
             "versions": versions(),
             "git": git_state(),
         }
@@ -337,60 +332,6 @@ class _Fitting:
         )
 
 
-def _is_first() -> bool:
-    """Whether this is the process a person started, rather than one that Lightning started beside it."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
-
-
-def _occupied_folder(config: FitConfig) -> RunFolder | None:
-    """The run folder where it is there already: of this run, or an error."""
-    if not _is_first():
-        return RunFolder(os.environ[FOLDER_VARIABLE])
-    if config.resume is not None:
-        return RunFolder.open(config.resume, where=f"resume={config.resume}")
-    if config.run_dir is not None and Path(config.run_dir).exists():
-        return _claim(config, config.run_dir)
-    return None
-
-
-def _new_folder(config: FitConfig) -> RunFolder:
-    if config.run_dir is not None:
-        return _claim(config, config.run_dir)
-    return RunFolder.dated(to_yaml(config), strategy=config.strategy["name"], seed=config.seed)
-
-
-def _claim(config: FitConfig, path: str) -> RunFolder:
-    def differing(found: str) -> list[tuple[str, str, str]]:
-        there = compose("config", FitConfig, config_dir=path)
-        return [
-            (key, str(old), str(new))
-            for key, old, new in differing_keys(there, config)
-            if key not in ("run_dir", "resume")
-        ]
-
-    folder, _ = RunFolder.claim(Path(path), to_yaml(config), differing)
-    return folder
-
-
-@contextmanager
-def _for_other_processes(folder: RunFolder, config: FitConfig) -> Iterator[None]:
-    """Processes that Lightning starts repeat this command line; give them one that names this very run."""
-    if config.trainer.devices == 1 or not _is_first():
-        yield
-        return
-    arguments, folder_before = sys.argv[1:], os.environ.get(FOLDER_VARIABLE)
-    sys.argv[1:] = ["--config-dir", str(folder.path.absolute()), "--config-name", "config"]
-    os.environ[FOLDER_VARIABLE] = str(folder.path.absolute())
-    try:
-        yield
-    finally:
-        sys.argv[1:] = arguments
-        if folder_before is None:
-            del os.environ[FOLDER_VARIABLE]
-        else:
-            os.environ[FOLDER_VARIABLE] = folder_before
-
-
 def _notes(split: Split, store: EncodedSplit) -> list[str]:
     notes = [split.note] if split.note else []
     if store.cut_rows:
@@ -400,7 +341,7 @@ def _notes(split: Split, store: EncodedSplit) -> list[str]:
     return notes
 
 
-def _data(task: Task) -> dict[str, Any]:
+def _data(task: Task) -> Data:
     splits = {"train": task.train, "selection": task.selection, "report": task.report}
     present = {purpose: split for purpose, split in splits.items() if split is not None}
     return {

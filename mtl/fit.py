@@ -29,7 +29,9 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Run:
     from mtl.config.compose import compose
     from mtl.execution import fit
 
-    return fit(compose("fit", FitConfig, overrides, config_dir=config_dir))
+    finished = fit(compose("fit", FitConfig, overrides, config_dir=config_dir))
+    assert finished is not None, "only processes that Lightning starts have no run of their own"
+    return finished
 
 
 def _execute(config: FitConfig) -> None:

@@ -104,7 +104,8 @@ def _file(path: Path, reader: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
     if not path.is_file():
         raise UserError(f"there is no file {path}", where=f"file={path}")
-    for number, row in enumerate(read_file(path).rows, start=1):
+    rows, _ = read_file(path)
+    for number, row in enumerate(rows, start=1):
         where = f"{path}, row {number}"
         plain = set(row) == {"text"} and path.suffix not in (".jsonl", ".csv", ".tsv")
         yield where, _row(row["text"] if plain else row, reader, where)

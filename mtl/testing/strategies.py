@@ -58,6 +58,7 @@ def examples(task: Task, count: int) -> list[Example]:
     for index in range(count):
         text = " ".join(SENTENCES[(index + k) % len(SENTENCES)] for k in range(1 + index % 2))
         row, prompt = f"train:{index}", (text, " Answer:")
+        answers: tuple[str, ...]
         if task.kind == "classification":
             answers = (" bad", " good", " so so")
             made.append(Example(row, (text,), prompt, index % 3, answers))

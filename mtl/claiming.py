@@ -1,0 +1,71 @@
+"""Whose run folder it is: claimed by the first process, known to those that Lightning starts beside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mtl.config.compose import compose, differing_keys, to_yaml
+from mtl.config.schema import FitConfig
+from mtl.record.folder import RunFolder
+
+FOLDER_VARIABLE = "MTL_RUN_FOLDER"
+"""Tells the processes that Lightning starts beside this one which folder the run has."""
+
+
+def is_first() -> bool:
+    """Whether this is the process a person started, rather than one that Lightning started beside it."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
+
+
+def occupied_folder(config: FitConfig) -> RunFolder | None:
+    """The run folder where it is there already: of this run, or an error."""
+    if not is_first():
+        return RunFolder(os.environ[FOLDER_VARIABLE])
+    if config.resume is not None:
+        return RunFolder.open(config.resume, where=f"resume={config.resume}")
+    if config.run_dir is not None and Path(config.run_dir).exists():
+        return _claim(config, config.run_dir)
+    return None
+
+
+def new_folder(config: FitConfig) -> RunFolder:
+    """The folder of a run that begins: ``run_dir``, or a dated one under runs/."""
+    if config.run_dir is not None:
+        return _claim(config, config.run_dir)
+    return RunFolder.dated(to_yaml(config), strategy=config.strategy["name"], seed=config.seed)
+
+
+def _claim(config: FitConfig, path: str) -> RunFolder:
+    def differing(found: str) -> list[tuple[str, str, str]]:
+        there = compose("config", FitConfig, config_dir=path)
+        return [
+            (key, str(old), str(new))
+            for key, old, new in differing_keys(there, config)
+            if key not in ("run_dir", "resume")
+        ]
+
+    folder, _ = RunFolder.claim(Path(path), to_yaml(config), differing)
+    return folder
+
+
+@contextmanager
+def for_other_processes(folder: RunFolder, config: FitConfig) -> Iterator[None]:
+    """Within it, processes that Lightning starts repeat this command line; give them one that names this very run."""
+    if config.trainer.devices == 1 or not is_first():
+        yield
+        return
+    arguments, folder_before = sys.argv[1:], os.environ.get(FOLDER_VARIABLE)
+    sys.argv[1:] = ["--config-dir", str(folder.path.absolute()), "--config-name", "config"]
+    os.environ[FOLDER_VARIABLE] = str(folder.path.absolute())
+    try:
+        yield
+    finally:
+        sys.argv[1:] = arguments
+        if folder_before is None:
+            del os.environ[FOLDER_VARIABLE]
+        else:
+            os.environ[FOLDER_VARIABLE] = folder_before
