@@ -43,7 +43,7 @@ def load_corpus(
     elif config.kind == "tasks":
         task = _of_tasks(config, tasks)
     else:
-        task = _of_microworld(config, seed=seed)
+        task = _of_microworld(config)
     if config.documents is None or config.kind == "microworld" or task.train is None:
         return task
     return replace(task, train=_at_most(config.documents, task.train, name=config.name, seed=seed))
@@ -88,7 +88,7 @@ def _inputs(example: Example) -> str:
     return "\n".join(example.segments) if example.segments else example.references[0]
 
 
-def _of_microworld(config: CorpusConfig, *, seed: int) -> Task:
+def _of_microworld(config: CorpusConfig) -> Task:
     from mtl.tasks import microworld
 
     def generate(split: str, count: int | None) -> Split:
@@ -96,7 +96,6 @@ def _of_microworld(config: CorpusConfig, *, seed: int) -> Task:
             demonstrations=config.demonstrations,
             permuted=config.permuted,
             split=split,
-            seed=seed,
             count=count,
         )
         return _documents(split, [(f"{split}:{index}", text) for index, text in enumerate(texts)])

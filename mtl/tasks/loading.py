@@ -28,7 +28,7 @@ def load_task(config: TaskConfig, data: DataConfig, *, seed: int) -> Task:
     source = config.source
 
     def read(split: str) -> Split:
-        return _read_split(config, reader, data, split, seed=seed)
+        return _read_split(config, reader, data, split)
 
     report = read(source.report)
     if source.train is None:
@@ -40,10 +40,8 @@ def load_task(config: TaskConfig, data: DataConfig, *, seed: int) -> Task:
     return Task(config, train, selection, report)
 
 
-def _read_split(
-    config: TaskConfig, reader: Reader, data: DataConfig, split: str, *, seed: int
-) -> Split:
-    rows = read_rows(config.source, split, data, task=config.name, seed=seed)
+def _read_split(config: TaskConfig, reader: Reader, data: DataConfig, split: str) -> Split:
+    rows = read_rows(config.source, split, data, task=config.name)
     notes = []
     if config.source.documents != "rows":
         rows = _documents(rows, config)

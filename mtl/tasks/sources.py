@@ -33,16 +33,15 @@ class Rows:
     """The file or the dataset on the hub they were read from."""
 
 
-def read_rows(source: SourceConfig, split: str, data: DataConfig, *, task: str, seed: int) -> Rows:
+def read_rows(source: SourceConfig, split: str, data: DataConfig, *, task: str) -> Rows:
     """The rows of ``split``: generated, from ``data.root``, or from the hub, in this order.
 
     :param split: Published split, such as ``validation``.
     :param task: Name of the task, for messages.
-    :param seed: Seed of a generated world.
     :raises UserError: Nothing there, nothing in it, or a file that cannot be read; says what was tried.
     """
     if source.microworld is not None:
-        rows = _generated(source.microworld, split, seed=seed)
+        rows = _generated(source.microworld, split)
     elif data.root is not None and source.folder is not None:
         rows = _from_folder(data.root, source.folder, split, task=task)
     elif source.hub is not None:
@@ -58,10 +57,11 @@ def read_rows(source: SourceConfig, split: str, data: DataConfig, *, task: str, 
     return rows
 
 
-def _generated(name: str, split: str, *, seed: int) -> Rows:
+def _generated(name: str, split: str) -> Rows:
     from mtl.tasks import microworld
 
-    rows = microworld.rows(name, split, seed=seed)
+    # One world for every seed of a run: paired seeds compare strategies on the same rows, as on any dataset.
+    rows = microworld.rows(name, split)
     return Rows(split, _columns(rows), rows, f"microworld {name}, {split}")
 
 

@@ -158,7 +158,7 @@ def test_the_overlap_of_the_data_pack_is_the_published_one(data_root):
         reader = Reader(config)
 
         def split(name, config=config, reader=reader):
-            rows = read_rows(config.source, name, data, task=config.name, seed=0)
+            rows = read_rows(config.source, name, data, task=config.name)
             return make_split(name, reader.read(rows)[0])
 
         selection = split(source.validation) if source.validation else None

@@ -23,7 +23,7 @@ ROWS = [{"text": 'a "fine" film', "label": "1"}, {"text": "schön, aber lang", "
 
 
 def read(root: Path, split: str = "train", source: SourceConfig = SOURCE):
-    return read_rows(source, split, DataConfig(root=str(root)), task="reviews", seed=0)
+    return read_rows(source, split, DataConfig(root=str(root)), task="reviews")
 
 
 def place(root: Path, name: str, data: bytes) -> Path:
@@ -218,7 +218,7 @@ def test_hub_is_asked_where_no_root_is_given(hub):
     source = SourceConfig(
         folder="reviews", hub=HubConfig(path="a/b", name="c", splits={"validation": "test"})
     )
-    rows = read_rows(source, "validation", DataConfig(), task="reviews", seed=0)
+    rows = read_rows(source, "validation", DataConfig(), task="reviews")
     assert hub == [("a/b", "c", "test")]
     assert rows.rows == ROWS
     assert rows.split == "validation"
@@ -233,7 +233,7 @@ def test_hub_is_not_asked_where_a_root_is_given(hub, tmp_path):
 def test_hub_failure_is_a_message(hub):
     source = SourceConfig(hub=HubConfig(path="a/b"))
     with pytest.raises(UserError) as caught:
-        read_rows(source, "nothing", DataConfig(), task="reviews", seed=0)
+        read_rows(source, "nothing", DataConfig(), task="reviews")
     assert str(caught.value) == (
         "cannot load the data of task 'reviews' from the hub:"
         ' Unknown split "nothing". Should be one of ["train"].'
@@ -244,7 +244,7 @@ def test_hub_failure_is_a_message(hub):
 
 def test_neither_root_nor_hub():
     with pytest.raises(UserError) as caught:
-        read_rows(SOURCE, "train", DataConfig(), task="reviews", seed=0)
+        read_rows(SOURCE, "train", DataConfig(), task="reviews")
     assert str(caught.value) == (
         "task 'reviews' is not on the hub; it needs a folder of data\n"
         "  set data.root=DIR with DIR/reviews/train.parquet in it"
