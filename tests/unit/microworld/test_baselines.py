@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtl.tasks.microworld.baselines import bag_of_words, guessed_answers, lead, overlap
+from mtl.scoring.microworld import bag_of_words, guessed_answers, lead, overlap
 
 
 def test_a_bag_of_words_is_at_chance_where_relations_decide() -> None:

@@ -178,7 +178,7 @@ def test_scores_cover_their_range_on_the_grid_of_21_values() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_no_input_has_two_targets(task: str) -> None:
-    from mtl.tasks.microworld.baselines import contradictions
+    from mtl.scoring.microworld import contradictions
 
     assert contradictions(task) == 0
     assert contradictions(task, seed=1) == 0

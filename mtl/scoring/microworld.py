@@ -1,4 +1,4 @@
-"""What the tasks yield to without understanding: chance, majority, a bag of words, copying.
+"""What the microworld's tasks yield to without understanding: chance, majority, a bag of words, copying.
 
 A ceiling is exact where no input has two targets: there is no label noise anywhere in the microworld.
 """
@@ -83,10 +83,13 @@ def guessed_answers(*, seed: int = 0) -> float:
 
 def lead(*, sentence: int, seed: int = 0) -> float:
     """Mean ROUGE-L of one sentence of the passage (0 is the first) as its summary."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"])
     scores = []
     for row in drawn_rows("summarisation", "test", seed):
         sentences = row["text"].split(". ")
-        scores.append(_rouge_l(_words(sentences[sentence]), _words(row["summary"])))
+        scores.append(scorer.score(row["summary"], sentences[sentence])["rougeL"].fmeasure)
     return sum(scores) / len(scores)
 
 
@@ -118,15 +121,3 @@ def mean_words(task: str, *, seed: int = 0) -> float:
 
 def _words(text: str) -> list[str]:
     return "".join(letter if letter.isalnum() else " " for letter in text.lower()).split()
-
-
-def _rouge_l(candidate: list[str], reference: list[str]) -> float:
-    """F1 of the longest common subsequence."""
-    previous = [0] * (len(reference) + 1)
-    for word in candidate:
-        current = [0]
-        for position, other in enumerate(reference):
-            longest = max(previous[position + 1], current[position])
-            current.append(previous[position] + 1 if word == other else longest)
-        previous = current
-    return 2 * previous[-1] / (len(candidate) + len(reference))

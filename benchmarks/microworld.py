@@ -1,8 +1,9 @@
-"""``python -m mtl.tasks.microworld``: the table of chance levels, baselines and ceilings."""
+"""The microworld's chance levels, baselines and ceilings: ``python benchmarks/microworld.py``."""
 
 from __future__ import annotations
 
-from mtl.tasks.microworld import TASKS, baselines
+from mtl.scoring import microworld as baselines
+from mtl.tasks.microworld import TASKS
 
 
 def main() -> None:
@@ -36,4 +37,5 @@ def main() -> None:
         )
 
 
-main()
+if __name__ == "__main__":
+    main()
