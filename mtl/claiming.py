@@ -9,11 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mtl.config.compose import compose, differing_keys, to_yaml
+from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig
 from mtl.record.folder import RunFolder
 
 FOLDER_VARIABLE = "MTL_RUN_FOLDER"
 """Tells the processes that Lightning starts beside this one which folder the run has."""
+
+VARIABLES = (
+    FOLDER_VARIABLE,
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "NODE_RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "OMP_NUM_THREADS",
+)
 
 
 def is_first() -> bool:
@@ -24,7 +35,7 @@ def is_first() -> bool:
 def occupied_folder(config: FitConfig) -> RunFolder | None:
     """The run folder where it is there already: of this run, or an error."""
     if not is_first():
-        return RunFolder(os.environ[FOLDER_VARIABLE])
+        return _folder_of_first(config)
     if config.resume is not None:
         return RunFolder.open(config.resume, where=f"resume={config.resume}")
     if config.run_dir is not None and Path(config.run_dir).exists():
@@ -37,6 +48,16 @@ def new_folder(config: FitConfig) -> RunFolder:
     if config.run_dir is not None:
         return _claim(config, config.run_dir)
     return RunFolder.dated(to_yaml(config), strategy=config.strategy["name"], seed=config.seed)
+
+
+def _folder_of_first(config: FitConfig) -> RunFolder:
+    path = os.environ.get(FOLDER_VARIABLE) or config.resume or config.run_dir
+    if path is None:
+        raise UserError(
+            "processes that another launcher starts must be told the folder of their run",
+            hints=["name it: run_dir=DIR"],
+        )
+    return RunFolder(path)
 
 
 def _claim(config: FitConfig, path: str) -> RunFolder:
@@ -54,18 +75,23 @@ def _claim(config: FitConfig, path: str) -> RunFolder:
 
 @contextmanager
 def for_other_processes(folder: RunFolder, config: FitConfig) -> Iterator[None]:
-    """Within it, processes that Lightning starts repeat this command line; give them one that names this very run."""
+    """Within it, processes that Lightning starts repeat this command line; give them one that names this very run.
+
+    What Lightning tells them through this process's environment is taken back afterwards: it would read it as its
+    own the next time.
+    """
     if config.trainer.devices == 1 or not is_first():
         yield
         return
-    arguments, folder_before = sys.argv[1:], os.environ.get(FOLDER_VARIABLE)
+    arguments, before = sys.argv[1:], {name: os.environ.get(name) for name in VARIABLES}
     sys.argv[1:] = ["--config-dir", str(folder.path.absolute()), "--config-name", "config"]
     os.environ[FOLDER_VARIABLE] = str(folder.path.absolute())
     try:
         yield
     finally:
         sys.argv[1:] = arguments
-        if folder_before is None:
-            del os.environ[FOLDER_VARIABLE]
-        else:
-            os.environ[FOLDER_VARIABLE] = folder_before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

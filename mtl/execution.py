@@ -18,6 +18,7 @@ from mtl.assembly import (
     load_weights,
     make_strategy,
     make_vocabulary,
+    read_checkpoint,
     save_answers,
 )
 from mtl.claiming import for_other_processes, is_first, new_folder, occupied_folder
@@ -29,10 +30,12 @@ from mtl.data.plan import Plan
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.learning.evaluation import answer_split
+from mtl.learning.interruption import interrupt, interruptions
 from mtl.learning.ledger import cost
+from mtl.learning.module import NonFiniteLossError
 from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import LAST, Scored
-from mtl.learning.training import Listener, Trained, train
+from mtl.learning.training import Listener, Trained, check_devices, train
 from mtl.record.curves import draw_curves
 from mtl.record.folder import RunFolder
 from mtl.record.progress import Progress
@@ -51,12 +54,24 @@ def fit(config: FitConfig) -> Run | None:
     :return: The run; None in the processes beside the first.
     :raises UserError: whatever is wrong with the config or the data; before training nothing is written but caches.
     """
+    with interruptions(interrupt):
+        try:
+            return _fit(config)
+        except (Interrupted, NonFiniteLossError):
+            # Every process ends after the same step; the first one says why.
+            if is_first():
+                raise
+            return None
+
+
+def _fit(config: FitConfig) -> Run | None:
     folder = occupied_folder(config)
     if folder is not None and folder.finished and is_first():
         return Run(folder.path)
     title = config.strategy["name"]
     with Progress(title, shown=None if is_first() else False) as progress:
         with progress.stage("loading the libraries"):
+            check_devices(config.trainer)
             strategy = make_strategy(config)
             for name in config.tasks:
                 check_metrics(config.task[name])
@@ -112,15 +127,14 @@ class _Fitting:
         tracker = make_tracker(
             folder, enabled=config.record.mlflow and is_first(), uri=config.record.tracking_uri
         )
-        if is_first():
-            folder.say(
-                f"{'resumed' if resume else 'started'}: {config.strategy['name']}, seed {config.seed}"
-            )
-            self._save_vocabulary(folder)
-            self._start(tracker, folder)
         recorder = Recorder(folder, tracker)
         ending = "failed"
         try:
+            if is_first():
+                word = "resumed" if resume else "started"
+                folder.say(f"{word}: {config.strategy['name']}, seed {config.seed}")
+                self._save_vocabulary(folder)
+                self._start(tracker, folder)
             trained = self._train(folder, recorder, resume)
             if is_first():
                 self._report(folder, recorder, trained)
@@ -156,11 +170,11 @@ class _Fitting:
     def _train(self, folder: RunFolder, recorder: Recorder, resume: bool) -> Trained:
         config, strategy, budgeted = self.config, self.strategy, self.budgeted
         total = len(budgeted.cumulative)
-        if resume and is_first():
-            saved = torch.load(
-                folder.last_checkpoint, map_location="cpu", weights_only=True, mmap=True
-            )["global_step"]
-            folder.truncate_after(saved)
+        if is_first():
+            # A run that ended before its first checkpoint begins anew.
+            folder.truncate_after(
+                read_checkpoint(folder.last_checkpoint)["global_step"] if resume else 0
+            )
         selection = self._selection_stores()
 
         def step_done(step: int, losses: Mapping[str, float], learning_rate: float) -> None:

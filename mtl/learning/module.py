@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mtl.config.errors import UserError
@@ -21,19 +23,20 @@ from mtl.learning.strategy import Strategy
 
 
 class NonFiniteLossError(UserError):
-    """A loss became infinite or not a number. No update was made with it.
+    """A loss, or the gradient of losses, became infinite or not a number. No update was made with it.
 
     :param step: Number of finished optimizer steps.
-    :param rows: Task and row of every example of this device with such a loss.
+    :param rows: Task and row of every example with such a loss; for a gradient, of the step's examples.
+    :param what: ``loss`` or ``gradient``.
     """
 
-    def __init__(self, step: int, rows: Sequence[str]):
+    def __init__(self, step: int, rows: Sequence[str], *, what: str = "loss"):
         self.step = step
         self.rows = tuple(rows)
         shown = ", ".join(self.rows[:5])
         more = f" and {len(self.rows) - 5} more" if len(self.rows) > 5 else ""
         super().__init__(
-            f"the loss is not finite after {step} steps, at {shown}{more}",
+            f"the {what} is not finite after {step} steps, at {shown}{more}",
             hints=[
                 "no update was made with it; the last checkpoint stays",
                 "a lower optimizer.learning_rate or optimizer.clip may help; or look at these rows",
@@ -69,6 +72,7 @@ class MultiTaskModule(pl.LightningModule):
         self._names = [task.name for task in strategy.tasks]
         # No buffer: DistributedDataParallel would overwrite each device's sums with those of the first.
         self.loss_sums = torch.zeros(2, len(self._names))
+        self._batches: list[Batch] = []
 
     def on_fit_start(self) -> None:
         self.loss_sums = self.loss_sums.to(self.device)
@@ -77,11 +81,8 @@ class MultiTaskModule(pl.LightningModule):
         if getattr(self.strategy.decoder.config, "dropout", 0.0):
             torch.manual_seed(self._step_seed(batch_index))
         losses = self.strategy.losses(batch).float()
-        finite = torch.isfinite(losses) | (batch.weight == 0)
-        if not finite.all():
-            bad = (~finite).nonzero().squeeze(1).tolist()
-            rows = [self._describe_row(int(batch.task[i]), batch.rows[i]) for i in bad]
-            raise NonFiniteLossError(self.global_step, rows)
+        self._check_finite(batch, torch.isfinite(losses) | (batch.weight == 0))
+        self._batches.append(batch)
         with torch.no_grad():
             counted = (batch.weight > 0).float()
             self.loss_sums[0].index_add_(0, batch.task, losses.detach() * counted)
@@ -90,11 +91,51 @@ class MultiTaskModule(pl.LightningModule):
         pieces = self.trainer.accumulate_grad_batches * self.trainer.world_size
         return (losses * batch.weight).sum() * pieces
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        limit = math.inf if gradient_clip_val is None else float(gradient_clip_val)
+        sharded = getattr(self.trainer.model, "clip_grad_norm_", None)
+        if sharded is not None:
+            norm = sharded(limit)
+        else:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        if not torch.isfinite(norm):
+            rows = [row for batch in self._batches for row in self._described(batch)]
+            raise NonFiniteLossError(self.global_step, rows, what="gradient")
+        self._batches.clear()
+
+    def _check_finite(self, batch: Batch, finite: Tensor) -> None:
+        """All devices raise together, each with the rows of all, or none does."""
+        world = self.trainer.world_size
+        ok = finite.all()
+        if world > 1:
+            ok = ok.float()
+            torch.distributed.all_reduce(ok, torch.distributed.ReduceOp.MIN)
+        if ok:
+            return
+        rows = self._described(batch, (~finite).nonzero().squeeze(1).tolist())
+        if world > 1:
+            of_all: list[list[str]] = [[]] * world
+            torch.distributed.all_gather_object(of_all, rows)
+            rows = [row for own in of_all for row in own]
+        raise NonFiniteLossError(self.global_step, rows)
+
+    def _described(self, batch: Batch, which: Sequence[int] | None = None) -> list[str]:
+        tasks = batch.task.tolist()
+        return [
+            self._describe_row(tasks[i], batch.rows[i])
+            for i in (range(len(batch.rows)) if which is None else which)
+        ]
+
     def pop_losses(self) -> dict[str, float]:
         """Mean loss per task since the last call, over all devices; tasks that were not drawn are absent."""
-        sums = self.gathered_loss_sums()
+        totals, counts = self.gathered_loss_sums().sum(0).tolist()
         self.loss_sums.zero_()
-        totals, counts = sums.tolist()
         return {
             name: total / count
             for name, total, count in zip(self._names, totals, counts, strict=True)
@@ -102,11 +143,14 @@ class MultiTaskModule(pl.LightningModule):
         }
 
     def gathered_loss_sums(self) -> Tensor:
-        """(2, K) sums of losses and numbers of examples per task since the last ``pop_losses``, over all devices."""
-        sums = self.loss_sums.clone()
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(sums)
-        return sums
+        """(W, 2, K) sums of losses and numbers of examples per task since the last ``pop_losses``, of each of W
+        devices."""
+        sums = [torch.empty_like(self.loss_sums) for _ in range(self.trainer.world_size)]
+        if len(sums) > 1:
+            torch.distributed.all_gather(sums, self.loss_sums)
+        else:
+            sums = [self.loss_sums]
+        return torch.stack(sums).cpu()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # A pretrained decoder brings its own shape, which the run's config does not tell.

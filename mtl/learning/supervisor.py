@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 
 from mtl.config.errors import Interrupted
+from mtl.learning.interruption import install
 from mtl.learning.module import MultiTaskModule
 
 StepDone = Callable[[int, Mapping[str, float], float], None]
@@ -39,7 +38,8 @@ class Supervisor(pl.Callback):
 
     ``last.ckpt`` holds all a run needs to go on as if it had never stopped; ``best.ckpt`` holds the weights that
     scored best on the selection split. Both are replaced atomically. After SIGINT or SIGTERM the step in progress
-    is finished, ``last.ckpt`` is written, and :class:`Interrupted` is raised.
+    is finished, ``last.ckpt`` is written, and :class:`Interrupted` is raised: whoever trains gives both signals to
+    :meth:`signalled`.
 
     :param folder: Where the checkpoints go.
     :param tokens_after: (steps,) tokens consumed when each step is over.
@@ -75,8 +75,9 @@ class Supervisor(pl.Callback):
         self._losses: dict[str, float] = {}
         self._loss_sums: torch.Tensor | None = None
         self._steps_seen = 0
+        self._rate = 0.0
+        self._stepping = False
         self._signal: int | None = None
-        self._handlers: dict[int, Any] = {}
         self._started = time.monotonic()
         self._seconds_before = 0.0
         self.best_value: float | None = None
@@ -84,7 +85,7 @@ class Supervisor(pl.Callback):
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, interrupted stretches included."""
+        """Seconds of training so far, scoring aside, interrupted stretches included."""
         return self._seconds_before + time.monotonic() - self._started
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,20 +104,40 @@ class Supervisor(pl.Callback):
         self._losses = dict(state_dict["losses"])
         self._loss_sums = state_dict["loss_sums"]
 
+    def signalled(self, number: int, frame: FrameType | None = None) -> None:
+        """The handler of SIGINT and SIGTERM; remembers them while there is a step to finish.
+
+        :raises Interrupted: at once outside the steps.
+        """
+        if not self._stepping:
+            raise Interrupted(number)
+        self._signal = number
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, MultiTaskModule)
+        if trainer.is_global_zero:
+            for stale in self._folder.glob(".*.partial"):  # a process died while it wrote
+                stale.unlink()
         self._started = time.monotonic()
         self._steps_seen = trainer.global_step
-        if self._loss_sums is not None and trainer.is_global_zero:
-            pl_module.loss_sums.copy_(self._loss_sums)
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._remember)
+        if self._loss_sums is not None:
+            same = len(self._loss_sums) == trainer.world_size
+            if same:
+                pl_module.loss_sums.copy_(self._loss_sums[trainer.global_rank])
+            elif trainer.is_global_zero:
+                pl_module.loss_sums.copy_(self._loss_sums.sum(0))
+        self._stepping = True
+        install(self.signalled)  # Lightning has just put a handler of its own in its place
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        while self._handlers:
-            number, handler = self._handlers.popitem()
-            signal.signal(number, handler)
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._stepping = False
+        if self._signal is not None:
+            raise Interrupted(self._signal)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self._rate = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
         self,
@@ -133,26 +154,27 @@ class Supervisor(pl.Callback):
         assert isinstance(pl_module, MultiTaskModule)
         first, final = trainer.is_global_zero, step == len(self._tokens_after)
         tokens = int(self._tokens_after[step - 1])
-        rate = float(trainer.optimizers[0].param_groups[0]["lr"])
         if step % self._log_every == 0 or final:
             self._losses = pl_module.pop_losses()
             values = {f"{task}/loss": loss for task, loss in self._losses.items()}
-            values["learning_rate"] = rate
+            values["learning_rate"] = self._rate
             if first:
                 self._log(step, tokens, values)
         if step in self._score_at:
             self._select(trainer, step, tokens)
         stop = self._asked_to_stop(trainer)
         if stop is not None or final or step % self._save_every == 0:
-            self._loss_sums = pl_module.gathered_loss_sums().cpu()
+            self._loss_sums = pl_module.gathered_loss_sums()
             self.save(trainer, self._folder / LAST)
         if first:
-            self._step_done(step, self._losses, rate)
-        if stop is not None and not final:
+            self._step_done(step, self._losses, self._rate)
+        if stop is not None:
             raise Interrupted(stop)
 
     def _select(self, trainer: pl.Trainer, step: int, tokens: int) -> None:
+        began = time.monotonic()
         scored = self._score()
+        self._started += time.monotonic() - began
         if trainer.is_global_zero:
             self._log(step, tokens, scored.metrics)
         if self.best_value is None or scored.value > self.best_value:
@@ -169,9 +191,6 @@ class Supervisor(pl.Callback):
                 os.fsync(file.fileno())
             os.replace(written, path)
         trainer.strategy.barrier()
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        self._signal = number
 
     def _asked_to_stop(self, trainer: pl.Trainer) -> int | None:
         """The signal any device received, so that all of them stop after the same step."""

@@ -20,6 +20,7 @@ from mtl.config.schema import FitConfig, TrainerConfig
 from mtl.data.loader import TrainLoader
 from mtl.data.plan import Plan
 from mtl.data.store import EncodedSplit
+from mtl.learning.interruption import interruptions
 from mtl.learning.module import MultiTaskModule
 from mtl.learning.reduction import reduction
 from mtl.learning.strategy import Strategy
@@ -115,7 +116,7 @@ def train(
         save_every=config.record.checkpoint_every,
         step_done=listener.step_done,
     )
-    with _quiet_lightning():
+    with _quiet_lightning(), interruptions(supervisor.signalled), _process_group_ended():
         trainer = make_trainer(config, steps, supervisor)
         data = TrainingData(stores, plan, steps, strategy)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
@@ -152,18 +153,45 @@ def make_trainer(config: FitConfig, steps: int, supervisor: Supervisor) -> pl.Tr
     )
 
 
+def check_devices(config: TrainerConfig) -> None:
+    """Whether this machine has the devices a trainer asks for.
+
+    :raises UserError: it has not.
+    """
+    where = f"trainer={config.name}"
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    apple = torch.backends.mps.is_available()
+    if not gpus and (config.strategy == "fsdp" or (config.accelerator == "gpu" and not apple)):
+        raise UserError(
+            "there is no GPU here",
+            where=where,
+            hints=["trainer=cpu", "for two processes: trainer=ddp trainer.accelerator=cpu"],
+        )
+    if config.accelerator != "cpu" and gpus and config.devices != "auto" and config.devices > gpus:
+        raise UserError(
+            f"there are not {config.devices} GPUs here but {gpus}",
+            where=f"{where} trainer.devices={config.devices}",
+            hints=[f"trainer.devices={gpus}", "on the CPU: trainer.accelerator=cpu"],
+        )
+
+
 def _devices(config: TrainerConfig) -> str | Devices:
     if config.strategy != "ddp":
         return config.strategy
-    if config.accelerator == "gpu" and not torch.cuda.is_available():
-        raise UserError(
-            "there is no GPU here", where=f"trainer={config.name}", hints=["trainer=cpu"]
-        )
+    gpu = config.accelerator != "cpu" and torch.cuda.is_available()
     # A step of one task leaves the other heads without a gradient.
-    return DDPStrategy(
-        find_unused_parameters=True,
-        process_group_backend="nccl" if torch.cuda.is_available() else "gloo",
-    )
+    return DDPStrategy(find_unused_parameters=True, process_group_backend="nccl" if gpu else "gloo")
+
+
+@contextmanager
+def _process_group_ended() -> Iterator[None]:
+    """Leaves no process group behind: what follows is done by one process, or by another training."""
+    before = torch.distributed.is_initialized()
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized() and not before:
+            torch.distributed.destroy_process_group()
 
 
 @contextmanager
