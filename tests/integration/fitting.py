@@ -1,0 +1,182 @@
+"""Small fits for the tests of training: in this process, or in processes of their own that a test may kill.
+
+Processes come from a fork server that has imported the libraries once, so that each costs a run and no start.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+TASKS = "tasks=[microworld_sentiment,microworld_translation,microworld_similarity]"
+SMALL = [
+    TASKS,
+    "decoder=micro",
+    "decoder.context=128",
+    "trainer=cpu",
+    "budget.tokens=null",
+    "batch.tokens=512",
+    "evaluation.times=2",
+    "evaluation.rows=12",
+    "evaluation.selection_rows=8",
+    "evaluation.resamples=20",
+    "record.mlflow=false",
+]
+"""What all of these runs share; the budget is the caller's."""
+LONG = [*SMALL, "budget.steps=20", "record.every=2", "record.checkpoint_every=3"]
+"""Checkpoints after 3, 6, ..., 18 and 20 steps; scored after 10 and 20."""
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["mtl.execution", "mtl.config.check", "fitting"])
+
+
+def fit_elsewhere(arguments, folder, *, hook=None):
+    """``python -m mtl.fit`` in another process.
+
+    :param folder: Where the process stands, and where its output is kept.
+    :param hook: (function of this module, arguments): called in the process before the command.
+    :return: Exit status (negative: the signal that killed it), standard output, standard error.
+    """
+    out, err = Path(folder, "stdout"), Path(folder, "stderr")
+    process = _context.Process(target=_main, args=(list(arguments), str(folder), out, err, hook))
+    process.start()
+    process.join()
+    status = process.exitcode
+    process.close()
+    return status, out.read_text(), err.read_text()
+
+
+def _main(arguments, folder, out, err, hook):
+    os.chdir(folder)
+    for path, number in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    # The fork server's own streams are closed to this process.
+    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
+    if hook is not None:
+        function, *rest = hook
+        globals()[function](*rest)
+    sys.argv = ["mtl.fit", *arguments]
+    from mtl import fit
+
+    fit.main()
+
+
+def strike(number):
+    """Send this process a signal; it is there before the next line runs."""
+    os.kill(os.getpid(), number)
+    if number == signal.SIGKILL:
+        signal.pause()
+
+
+def in_step(step, number=signal.SIGKILL, piece=0):
+    """A signal inside the forward pass after ``step`` finished steps."""
+    from mtl.learning.module import MultiTaskModule
+
+    training_step, seen = MultiTaskModule.training_step, []
+
+    def struck(self, batch, batch_index):
+        if self.global_step == step:
+            seen.append(batch_index)
+            if len(seen) == piece + 1:
+                strike(number)
+        return training_step(self, batch, batch_index)
+
+    MultiTaskModule.training_step = struck
+
+
+def around_scoring(step, *, after):
+    """Killed before the selection rows are scored, or when best.ckpt is written and last.ckpt is not yet."""
+    from mtl.learning.supervisor import Supervisor
+
+    select = Supervisor._select
+
+    def struck(self, trainer, finished, tokens):
+        if finished == step and not after:
+            strike(signal.SIGKILL)
+        select(self, trainer, finished, tokens)
+        if finished == step:
+            strike(signal.SIGKILL)
+
+    Supervisor._select = struck
+
+
+def before_scoring(step):
+    around_scoring(step, after=False)
+
+
+def after_best(step):
+    around_scoring(step, after=True)
+
+
+def while_writing(step):
+    """Killed when half of last.ckpt is written."""
+    import pytorch_lightning as pl
+
+    save = pl.Trainer.save_checkpoint
+
+    def struck(self, path, weights_only=None, **more):
+        save(self, path, weights_only, **more)
+        if self.global_step == step and not weights_only:
+            os.truncate(path, Path(path).stat().st_size // 2)
+            strike(signal.SIGKILL)
+
+    pl.Trainer.save_checkpoint = struck
+
+
+def in_function(name, number):
+    """A signal when :mod:`mtl.execution` calls a function of that name."""
+    from mtl import execution
+
+    function = getattr(execution, name)
+
+    def struck(*arguments, **more):
+        strike(number)
+        return function(*arguments, **more)
+
+    setattr(execution, name, struck)
+
+
+def checkpoint(folder, name="last"):
+    """A checkpoint, as plain values and tensors."""
+    return torch.load(Path(folder, "checkpoints", f"{name}.ckpt"), weights_only=True)
+
+
+def same(one, other):
+    """Equal to the last bit, whatever is nested in what."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and one.dtype == other.dtype and one.equal(other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and (one == other or (one != one and other != other))
+
+
+def measured(summary):
+    """summary.json without what a clock or the memory of a process says."""
+    ledger = {k: v for k, v in summary["ledger"].items() if k not in ("seconds", "peak_memory_bytes")}
+    return {**summary, "ledger": ledger}
+
+
+def assert_same_run(one, other):
+    """Weights, optimizer, metrics, predictions and summary of two finished run folders are equal to the last bit."""
+    one, other = Path(one), Path(other)
+    for name in ("last", "best"):
+        first, second = checkpoint(one, name), checkpoint(other, name)
+        for saved in (first, second):
+            for state in saved.get("callbacks", {}).values():
+                assert state.pop("seconds") > 0
+        for key in first.keys() | second.keys():
+            assert same(first[key], second[key]), f"{key} of {name}.ckpt differs"
+    assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
+    names = sorted(path.name for path in (one / "predictions").iterdir())
+    assert names == sorted(path.name for path in (other / "predictions").iterdir()) != []
+    for name in names:
+        first, second = (folder / "predictions" / name for folder in (one, other))
+        assert first.read_bytes() == second.read_bytes(), f"{name} differs"
+    first, second = (json.loads((folder / "summary.json").read_text()) for folder in (one, other))
+    assert measured(first) == measured(second)
