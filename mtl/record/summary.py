@@ -82,7 +82,7 @@ class Ledger(TypedDict):
     """Floating-point operations of training."""
     backward_passes: int
     seconds: float
-    """Wall time of training, evaluation aside."""
+    """Wall time of training, scorings of the selection split included."""
     peak_memory_bytes: int
     parameters: Parameters
     pretraining_tokens: int
