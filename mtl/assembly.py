@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -102,7 +103,8 @@ def load_vocabulary(config: TokenizerConfig) -> Vocabulary:
             where="tokenizer=folder",
             hints=["tokenizer.folder=DIR"],
         )
-    return Vocabulary.load(config.folder)
+    with _written(f"tokenizer.folder={config.folder}", config.folder):
+        return Vocabulary.load(config.folder)
 
 
 def make_decoder(
@@ -113,7 +115,8 @@ def make_decoder(
         return Decoder(config, vocabulary.size, base_vocabulary=base.size, seed=seed)
     from mtl.decoder.huggingface import load_pretrained
 
-    decoder, size = load_pretrained(config.pretrained, config.dropout)
+    with _written(f"decoder.pretrained={config.pretrained}", config.pretrained):
+        decoder, size = load_pretrained(config.pretrained, config.dropout)
     if size != base.base_size:
         raise UserError(
             f"the pretrained decoder knows {size} tokens, the tokenizer {base.base_size}",
@@ -192,6 +195,16 @@ def limited(split: Split, rows: int | None) -> Split:
     return replace(split, examples=split.examples[:rows], fingerprint=digest, note=note)
 
 
+def score_notes(split: Split, store: EncodedSplit) -> list[str]:
+    """What a reader of the scores on a split must know: how it was cut, and which rows lost tokens."""
+    notes = [split.note] if split.note else []
+    if store.cut_rows:
+        notes.append(
+            f"{store.cut_rows} of {len(store)} rows lost {store.cut_tokens} tokens beyond the context"
+        )
+    return notes
+
+
 def read_checkpoint(checkpoint: Path) -> dict[str, Any]:
     """What a checkpoint holds; plain values and tensors only.
 
@@ -235,6 +248,17 @@ def save_answers(folder: RunFolder, task: Task, split: Split, answers: Sequence[
         predictions=[answer.value for answer in answers],
         scores=[answer.scores for answer in answers] if any(a.scores for a in answers) else None,
     )
+
+
+@contextmanager
+def _written(where: str, found: str) -> Iterator[None]:
+    """Say of an error inside a folder also which setting named the folder."""
+    try:
+        yield
+    except UserError as error:
+        inside = (error.where or "").removeprefix(found)
+        place = where + inside if inside.startswith((",", "/")) else where
+        raise UserError(error.problem, where=place, hints=error.hints) from error
 
 
 def _no_training_rows(task: Task, config: FitConfig) -> UserError:

@@ -38,8 +38,11 @@ def occupied_folder(config: FitConfig) -> RunFolder | None:
         return _folder_of_first(config)
     if config.resume is not None:
         return RunFolder.open(config.resume, where=f"resume={config.resume}")
-    if config.run_dir is not None and Path(config.run_dir).exists():
-        return _claim(config, config.run_dir)
+    if config.run_dir is not None:
+        # An empty folder is left as it is until the data is known to be right.
+        RunFolder.check_place(Path(config.run_dir))
+        if (Path(config.run_dir) / "config.yaml").is_file():
+            return _claim(config, config.run_dir)
     return None
 
 

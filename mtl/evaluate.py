@@ -6,7 +6,7 @@ python -m mtl.evaluate run=RUN_DIR tasks=[lambada] data.root=DIR
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,24 +17,27 @@ from mtl.config.schema import EvaluateConfig
 
 if TYPE_CHECKING:
     from mtl.record.summary import TaskScores
-    from mtl.scoring.score import TaskScore
 
 DESCRIPTION = "Score a finished run on tasks, with intervals, chance and majority."
 
 
-def run(overrides: Sequence[str], *, config_dir: str | None = None) -> list[TaskScore]:
-    """The command from Python: ``run(["run=RUN_DIR", "tasks=[cola]"])`` returns one score per task."""
+def run(overrides: Sequence[str], *, config_dir: str | None = None) -> dict[str, TaskScores]:
+    """The command from Python: ``run(["run=RUN_DIR", "tasks=[cola]"])`` returns the scores of each task, in the
+    form of ``tasks`` in summary.json."""
     from mtl.config.compose import compose
 
     return evaluate(compose("evaluate", EvaluateConfig, overrides, config_dir=config_dir))
 
 
-def evaluate(config: EvaluateConfig) -> list[TaskScore]:
-    """Score the tasks of the config, and write the answers into the run folder's predictions.
+def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
+    """Score the tasks of the config.
+
+    The answers are written into the run folder's predictions, except those that the run recorded itself and those
+    that ``rows=`` cuts: evaluating changes nothing that a run said.
 
     :raises UserError: a run that does not exist or has not got as far, or a task the strategy cannot answer.
     """
-    from mtl.assembly import encode_split, limited, restore, save_answers
+    from mtl.assembly import encode_split, limited, restore, save_answers, score_notes
     from mtl.learning.evaluation import answer_split
     from mtl.record.folder import RunFolder
     from mtl.record.progress import Progress
@@ -42,6 +45,8 @@ def evaluate(config: EvaluateConfig) -> list[TaskScore]:
     from mtl.scoring.score import score_task
     from mtl.tasks.loading import load_task
 
+    if config.out is not None:
+        _check_out(Path(config.out))
     folder = RunFolder.open(config.run, where=f"run={config.run}")
     best = config.checkpoint == "best" and folder.best_checkpoint.is_file()
     with Progress() as progress:
@@ -63,20 +68,33 @@ def evaluate(config: EvaluateConfig) -> list[TaskScore]:
             root=config.data.root or fitted.data.root,
             cache=config.data.cache or fitted.data.cache,
         )
-        scores = []
+        tasks = []
+        errors = []
         for name in names:
             definition = config.task.get(name) or fitted.task[name]
-            check_metrics(definition)
-            task = load_task(definition, data, seed=fitted.seed)
-            split = task.report if config.split == "report" else task.selection
-            if split is None:
-                raise UserError(f"task '{name}' has no selection rows", where="split=selection")
-            split = limited(split, config.rows)
-            with progress.stage(f"scoring {name}"):
+            try:
+                check_metrics(definition)
+                task = load_task(definition, data, seed=fitted.seed)
+                whole = task.report if config.split == "report" else task.selection
+                if whole is None:
+                    raise UserError(f"task '{name}' has no selection rows", where="split=selection")
+                tasks.append((task, whole))
+            except UserError as error:
+                errors.append(error)
+        raise_all(errors)
+        scores: dict[str, TaskScores] = {}
+        for task, whole in tasks:
+            split = limited(whole, config.rows)
+            with progress.stage(f"scoring {task.name}"):
                 store = encode_split(strategy, task, split, "answer", data)
                 answers = answer_split(strategy, task, store, batch_tokens=config.batch_tokens)
-                scores.append(score_task(task, split, answers, resamples=config.resamples))
-            save_answers(folder, task, split, answers)
+                score = score_task(task, split, answers, resamples=config.resamples)
+            scores[task.name] = cast(
+                "TaskScores", {**score.as_summary(), "notes": score_notes(split, store)}
+            )
+            recorded = task.name in fitted.tasks and config.split == "report"
+            if not recorded and split is whole:
+                save_answers(folder, task, split, answers)
     if config.out is not None:
         _write(config.out, scores)
     return scores
@@ -90,18 +108,25 @@ def _never_trained(name: str, trained: Sequence[str], config: EvaluateConfig) ->
     )
 
 
-def _write(out: str, scores: Sequence[TaskScore]) -> None:
+def _check_out(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work is done."""
+    where = f"out={path}"
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", where=where, hints=["name a file: out=scores.json"])
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {path.parent}", where=where)
+
+
+def _write(out: str, scores: Mapping[str, TaskScores]) -> None:
     from mtl.record.files import to_json, write_atomically
 
-    summaries = {score.task: score.as_summary() for score in scores}
-    write_atomically(Path(out), to_json({"tasks": summaries}, indent=2) + "\n")
+    write_atomically(Path(out), to_json({"tasks": scores}, indent=2) + "\n")
 
 
 def _execute(config: EvaluateConfig) -> None:
     from mtl.record.table import print_scores
 
-    scores = evaluate(config)
-    print_scores({score.task: cast("TaskScores", score.as_summary()) for score in scores})
+    print_scores(evaluate(config))
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from mtl.assembly import (
     make_vocabulary,
     read_checkpoint,
     save_answers,
+    score_notes,
 )
 from mtl.claiming import for_other_processes, is_first, new_folder, occupied_folder
 from mtl.config.errors import Interrupted, UserError
@@ -260,7 +261,7 @@ class _Fitting:
                 task, split, store, resamples=config.evaluation.resamples, alone=True
             )
             scores.append(score)
-            notes[task.name] = _notes(split, store)
+            notes[task.name] = score_notes(split, store)
             save_answers(folder, task, split, answers)
         summary = self._summary(scores, notes, trained)
         write_summary(folder, summary)
@@ -344,15 +345,6 @@ class _Fitting:
                 "run_dir": folder.path.absolute(),
             },
         )
-
-
-def _notes(split: Split, store: EncodedSplit) -> list[str]:
-    notes = [split.note] if split.note else []
-    if store.cut_rows:
-        notes.append(
-            f"{store.cut_rows} of {len(store)} rows lost {store.cut_tokens} tokens beyond the context"
-        )
-    return notes
 
 
 def _data(task: Task) -> Data:

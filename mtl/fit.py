@@ -8,6 +8,7 @@ python -m mtl.fit resume=RUN_DIR
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtl.config.command_line import command
@@ -27,18 +28,27 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Run:
     :raises UserError: whatever is wrong with the overrides, in one message.
     """
     from mtl.config.compose import compose
-    from mtl.execution import fit
 
-    finished = fit(compose("fit", FitConfig, overrides, config_dir=config_dir))
+    finished = _fit(compose("fit", FitConfig, overrides, config_dir=config_dir))
     assert finished is not None, "only processes that Lightning starts have no run of their own"
     return finished
 
 
-def _execute(config: FitConfig) -> None:
+def _fit(config: FitConfig) -> Run | None:
+    if config.resume is None and not Path(config.run_dir or "").joinpath("config.yaml").is_file():
+        # Before the heavy libraries are loaded; where a run is there already, it says what is wrong.
+        from mtl.tasks.loading import check_tasks
+
+        check_tasks([config.task[name] for name in config.tasks], config.data)
     from mtl.execution import fit
+
+    return fit(config)
+
+
+def _execute(config: FitConfig) -> None:
     from mtl.record.table import print_table
 
-    finished = fit(config)
+    finished = _fit(config)
     if finished is not None:
         print_table(finished.summary, finished.path)
 

@@ -52,11 +52,13 @@ def predict(config: PredictConfig) -> Iterator[dict[str, Any]]:
     examples = [reader.ask(name, row) for name, row in _inputs(config, reader)]
     for begin in range(0, len(examples), ROWS_AT_ONCE):
         chunk = examples[begin : begin + ROWS_AT_ONCE]
-        for example, answer in zip(chunk, _answers(strategy, task, chunk), strict=True):
-            yield _shown(definition, example, answer)
+        for example, answer, cut in zip(chunk, *_answers(strategy, task, chunk), strict=True):
+            shown = _shown(definition, example, answer)
+            yield {**shown, "tokens_cut": cut} if cut else shown
 
 
-def _answers(strategy: Any, task: Any, examples: list[Example]) -> list[Answer]:
+def _answers(strategy: Any, task: Any, examples: list[Example]) -> tuple[list[Answer], list[int]]:
+    """An answer to each example, and how many of its tokens lay beyond the context."""
     from mtl.data.store import EncodedSplit
     from mtl.learning.evaluation import answer_split
 
@@ -65,7 +67,8 @@ def _answers(strategy: Any, task: Any, examples: list[Example]) -> list[Answer]:
         examples,
         lambda example: strategy.encode(example, task, vocabulary, context, "answer"),
     )
-    return answer_split(strategy, task, store, batch_tokens=8192)
+    cut = [store[index].cut for index in range(len(store))]
+    return answer_split(strategy, task, store, batch_tokens=8192), cut
 
 
 def _definition(config: PredictConfig, fitted: FitConfig) -> TaskConfig:
@@ -100,14 +103,20 @@ def _inputs(config: PredictConfig, reader: Any) -> Iterator[tuple[str, Mapping[s
 
 
 def _file(path: Path, reader: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    from mtl.tasks.formats import read_file
+    from mtl.tasks.formats import FORMATS, read_file
 
     if not path.is_file():
         raise UserError(f"there is no file {path}", where=f"file={path}")
+    if not path.name.endswith(tuple(FORMATS)):
+        raise UserError(
+            f"the format of {path.name} is not known",
+            where=f"file={path}",
+            hints=[f"a file of inputs ends in one of {', '.join(FORMATS)}"],
+        )
     rows, _ = read_file(path)
     for number, row in enumerate(rows, start=1):
         where = f"{path}, row {number}"
-        plain = set(row) == {"text"} and path.suffix not in (".jsonl", ".csv", ".tsv")
+        plain = path.name.endswith((".txt", ".txt.gz"))
         yield where, _row(row["text"] if plain else row, reader, where)
 
 

@@ -90,4 +90,30 @@ def _tasks(data: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(named, list):
         return dict(data["task"])
     known = {**stored_tasks(data.get("run")), **data["task"]}
-    return {str(name): known[name] for name in named if name in known}
+    return {str(name): _whole_task(str(name), known[name]) for name in named if name in known}
+
+
+METRICS = {
+    "classification": ["accuracy"],
+    "pair_classification": ["accuracy"],
+    "multiple_choice": ["accuracy"],
+    "regression": ["pearson", "spearman"],
+    "language_modelling": ["bits_per_byte"],
+}
+"""Metrics of a task that names none; a generated answer has no usual one."""
+
+
+def _whole_task(name: str, given: Any) -> Any:
+    """The definition with what it leaves out filled in, where there is only one usual answer."""
+    if not isinstance(given, dict):
+        return given
+    task = {"name": name, **given}
+    segments, labels = task.get("segments"), task.get("labels")
+    if "prompt" not in given and isinstance(segments, list) and segments:
+        below = [f"\n{segment}" for segment in segments[1:]]
+        task["prompt"] = [segments[0], *below, "\nAnswer:"]
+    if "answers" not in given and isinstance(labels, list):
+        task["answers"] = [f" {str(label).replace('_', ' ')}" for label in labels]
+    if "metrics" not in given and task.get("kind") in METRICS:
+        task["metrics"] = list(METRICS[task["kind"]])
+    return task

@@ -129,6 +129,14 @@ def _rates_name_tasks(config: dict[str, Any]) -> Iterator[Problem]:
                 yield Problem(f"mixture.rates.{name}", "range", rate, "more than 0")
 
 
+def _tasks_bear_their_names(config: dict[str, Any]) -> Iterator[Problem]:
+    tasks = config.get("task")
+    for name, task in tasks.items() if isinstance(tasks, dict) else ():
+        if isinstance(task, dict) and task.get("name") != name:
+            words = f"'{name}', the name of the file, or be left out"
+            yield Problem(f"task.{name}.name", "range", task.get("name"), words)
+
+
 def _betas(config: dict[str, Any]) -> Iterator[Problem]:
     betas = get(config, "optimizer.betas")
     if not isinstance(betas, list) or not all(_is_number(beta) for beta in betas):
@@ -158,10 +166,11 @@ RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
         _one_budget,
         _tasks_are_a_set,
         _rates_name_tasks,
+        _tasks_bear_their_names,
         _betas,
         _named_part("tokenizer", "folder", "folder"),
         _named_part("corpus", "source", "source"),
     ),
-    EvaluateConfig: (_tasks_are_a_set,),
+    EvaluateConfig: (_tasks_are_a_set, _tasks_bear_their_names),
     PredictConfig: (_text_or_file,),
 }

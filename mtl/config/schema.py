@@ -83,23 +83,23 @@ class TaskConfig:
     """
 
     name: str
-    """Name of the task, as in ``tasks=[...]``."""
+    """Name of the task, as in ``tasks=[...]``. Left out: the name of its file."""
     kind: TaskKind
     """What is asked: decides the head, the read-out and the admissible metrics."""
     source: SourceConfig
     """Where the rows come from."""
-    segments: list[str]
-    """How a row reads for a head: one template per segment."""
-    prompt: list[str]
+    segments: list[str] = field(default_factory=list)
+    """How a row reads for a head: one template per segment (none for language_modelling)."""
+    prompt: list[str] = field(default_factory=list)
     """How a row reads as text: pieces that are joined; where the whole is longer than the context,
-    the longest piece loses its last tokens."""
+    the longest piece loses its last tokens. Left out: the segments, one a line, then ``Answer:``."""
     target: str
     """Template of the target: label name or index, number, or (open tasks) the answer as text. For a task with
     several references, a template that yields a JSON list is allowed with ``references``."""
     labels: list[str] = field(default_factory=list)
     """Names of the classes, in the order of their indices (classification only)."""
     answers: list[str] = field(default_factory=list)
-    """Label words, one per class, as the answer reads in text (classification only)."""
+    """Label words, one per class, as the answer reads in text (classification only). Left out: the labels."""
     choices: list[str] | str = field(default_factory=list)
     """Templates of the candidates, or the name of a column that holds a list (multiple choice only)."""
     range: list[float] = field(default_factory=list)
@@ -114,7 +114,8 @@ class TaskConfig:
     """Segments (0 is the first) that alone give a row away when another row has them too: a premise, a passage,
     a dialogue. Empty: only all segments together do."""
     metrics: list[str] = field(default_factory=list)
-    """Names of the metrics, the first is the primary one."""
+    """Names of the metrics, the first is the primary one. Left out: accuracy for classes and choices, pearson and
+    spearman for scores, bits_per_byte for language modelling."""
     description: str = ""
     """One line for ``python -m mtl``."""
 

@@ -47,6 +47,27 @@ class RunFolder:
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
 
+    @staticmethod
+    def check_place(path: Path, *, where: str | None = None) -> None:
+        """Refuse a place where no run folder can be, without creating anything.
+
+        :raises UserError: a file is in the way, or what is there is no run folder.
+        """
+        where = where or f"run_dir={path}"
+        existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+        if not existing.is_dir():
+            raise UserError(
+                f"cannot use {path} as a run folder: {existing} is a file",
+                where=where,
+                hints=["name a folder that does not exist yet, or an empty one"],
+            )
+        if existing == path and not (path / "config.yaml").is_file() and any(path.iterdir()):
+            raise _no_run_folder(path, where)
+        if not os.access(existing, os.W_OK):
+            raise UserError(
+                f"cannot use {path} as a run folder: {existing} cannot be written to", where=where
+            )
+
     @classmethod
     def claim(
         cls, path: Path, config_yaml: str, differing: Differing, *, where: str | None = None
@@ -65,11 +86,7 @@ class RunFolder:
                 return folder, "new"
             if not folder.config.is_file():
                 if any(folder.path.iterdir()):
-                    raise UserError(
-                        f"{path} is not empty and is no run folder: it has no config.yaml",
-                        where=where,
-                        hints=["name a folder that does not exist yet, or an empty one"],
-                    )
+                    raise _no_run_folder(path, where)
                 write_atomically(folder.config, config_yaml)
                 return folder, "new"
             found = folder.config.read_text(encoding="utf-8")
@@ -218,6 +235,14 @@ def _dated_names(parent: Path, strategy: str, seed: int, now: datetime) -> Itera
     while True:
         yield parent / f"{name}_{number}"
         number += 1
+
+
+def _no_run_folder(path: Path, where: str) -> UserError:
+    return UserError(
+        f"{path} is not empty and is no run folder: it has no config.yaml",
+        where=where,
+        hints=["name a folder that does not exist yet, or an empty one"],
+    )
 
 
 def _occupied(path: Path, differences: list[tuple[str, str, str]], where: str) -> UserError:

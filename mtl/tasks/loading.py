@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from mtl.config.errors import UserError
+from collections.abc import Iterable
+
+from mtl.config.errors import UserError, raise_all
 from mtl.config.schema import DataConfig, TaskConfig
 from mtl.tasks.checks import check_task
 from mtl.tasks.documents import join_lines
 from mtl.tasks.reading import Reader
-from mtl.tasks.sources import Rows, read_rows
+from mtl.tasks.sources import Rows, locate, read_rows
 from mtl.tasks.splits import cut_selection, make_split, selection_size
 from mtl.tasks.task import Split, Task
+
+
+def check_tasks(configs: Iterable[TaskConfig], data: DataConfig) -> None:
+    """Refuse task files that contradict themselves, and data that is not there, without reading a row.
+
+    It takes no time, so that these mistakes are answered before the heavy libraries are loaded.
+
+    :raises UserError: All of them in one message.
+    """
+    errors = []
+    for config in configs:
+        source = config.source
+        try:
+            check_task(config)
+            Reader(config)
+            if data.root is None or source.folder is None or source.microworld is not None:
+                continue
+            for split in (source.train, source.validation, source.report):
+                if split is not None:
+                    locate(data.root, source.folder, split, task=config.name)
+        except UserError as error:
+            errors.append(error)
+    raise_all(list({str(error): error for error in errors}.values()))
 
 
 def load_task(config: TaskConfig, data: DataConfig, *, seed: int) -> Task:

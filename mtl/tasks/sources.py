@@ -78,7 +78,11 @@ def root_setting(root: str) -> str:
     return f"{key}={root}"
 
 
-def _from_folder(root: str, folder: str, split: str, *, task: str) -> Rows:
+def locate(root: str, folder: str, split: str, *, task: str) -> Path:
+    """The file of a split under the data folder; it is not opened.
+
+    :raises UserError: No such folder, dataset or split, or the split more than once; says what is there.
+    """
     base = Path(root).expanduser().absolute()
     where = root_setting(root)
     if not base.is_dir():
@@ -99,8 +103,13 @@ def _from_folder(root: str, folder: str, split: str, *, task: str) -> Rows:
         raise UserError(
             f"split '{split}' of task '{task}' lies there more than once: {names}", where=str(place)
         )
-    rows, columns = read_file(found[0])
-    return Rows(split, columns or _columns(rows), rows, str(found[0]))
+    return found[0]
+
+
+def _from_folder(root: str, folder: str, split: str, *, task: str) -> Rows:
+    file = locate(root, folder, split, task=task)
+    rows, columns = read_file(file)
+    return Rows(split, columns or _columns(rows), rows, str(file))
 
 
 def _nearby(missing: Path) -> list[str]:
