@@ -422,7 +422,9 @@ def main(words: Sequence[str]) -> dict[str, Any]:
         "machine": machine(threads),
         "cases": [],
     }
-    print(f"{threads} thread(s), load {result['machine']['load_before']}, torch {torch.__version__}")
+    print(
+        f"{threads} thread(s), load {result['machine']['load_before']}, torch {torch.__version__}"
+    )
     print("processor time is of all threads of this process; trust it where neighbours are busy")
     material = Material.load(names, int(options["rows"]))
     print(TITLES)

@@ -1,0 +1,92 @@
+"""Benchmarks run, and reckon rightly; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "benchmarks/whole_loop.py"
+# What stands beside torch, lightning, numpy and tokenizers in a full installation; the benchmark needs none of it.
+ABSENT = ("pyarrow", "datasets", "hydra", "omegaconf", "pydantic", "mlflow", "optuna", "sacrebleu")
+
+
+@pytest.fixture(scope="module")
+def whole_loop() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("whole_loop", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["whole_loop"] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_summary_of_planted_times(whole_loop: ModuleType) -> None:
+    """Blocks of 4 steps: the loop takes 2, 3 and 10 s, the bare one 1, 2.4 and 9 s."""
+    found = whole_loop.summarise([2.0, 3.0, 10.0], [1.0, 2.4, 9.0], steps=4, tokens=[60, 90, 300])
+    assert found["loop_ms"] == pytest.approx(750)
+    assert found["bare_ms"] == pytest.approx(600)
+    assert found["overhead_ms"] == pytest.approx(250)  # of 250, 150 and 250
+    assert found["loop_tokens_per_second"] == pytest.approx(30)
+    assert found["bare_tokens_per_second"] == pytest.approx(37.5)  # of 60, 37.5 and 33.3
+    ratio = {"low": 0.5, "median": 0.8, "high": 0.9}
+    assert found["ratio"] == pytest.approx(ratio)
+
+
+def test_the_loops_take_turns(whole_loop: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of the whole loop stands still while the bare one runs, and each does the same batches."""
+    time = [0.0]
+    clocks = whole_loop.Clocks
+    monkeypatch.setattr(clocks, "now", classmethod(lambda cls: cls(time[0], 10 * time[0])))
+    done: list[list[str]] = []
+
+    class Slow:
+        def steps(self, batches: list[str]) -> None:
+            done.append(list(batches))
+            time[0] += 100
+
+    pairs = whole_loop.Pairs(Slow(), ["a", "b", "c", "d", "e"], 2)
+    for step in range(1, 6):
+        time[0] += step
+        pairs.step_done(step)
+    assert done == [["a", "b"], ["c", "d"]]
+    assert pairs.loop_seconds == [clocks(3, 30), clocks(7, 70)]
+    assert pairs.bare_seconds == [clocks(100, 1000), clocks(100, 1000)]
+
+
+def test_runs_with_torch_and_lightning_alone(tmp_path: Path) -> None:
+    """At micro size, for a strategy that reads tasks and one that reads text; both loops end in the same weights."""
+    blocked = f"import sys; sys.modules.update(dict.fromkeys({ABSENT}))"
+    run = f"import runpy; sys.argv = sys.argv[1:]; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    words = (
+        "decoder=micro strategy=task_signal,zero_shot tasks=microworld_sentiment rows=60 tokens=128"
+        f" steps=2 pairs=2 out={tmp_path / 'out.json'}"
+    ).split()
+    process = subprocess.run(
+        [sys.executable, "-c", f"{blocked}; {run}", str(SCRIPT), *words],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    cases = json.loads((tmp_path / "out.json").read_text())["cases"]
+    assert [case["strategy"] for case in cases] == ["task_signal", "zero_shot"]
+    for case in cases:
+        assert case["weights_differ_by"] == 0.0
+        assert case["pairs"] == 2
+        assert 60 < case["tokens_per_step"] <= 128
+        ratio = case["processor"]["ratio"]
+        assert 0 < ratio["low"] <= ratio["median"] <= ratio["high"]
+
+
+def test_names_the_nearest_option(whole_loop: ModuleType) -> None:
+    with pytest.raises(whole_loop.UserError, match="pairs"):
+        whole_loop.read_options(["pair=3"])
