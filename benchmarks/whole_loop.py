@@ -6,8 +6,8 @@
 - *loop*: ``mtl.learning.training.train``, as ``mtl.fit`` calls it: Lightning's trainer, batches planned and packed in
   their thread, the check that every loss is finite, losses per task, gradient clipping, the schedule, the supervisor,
   metrics.jsonl, the progress display's memory (and MLflow with ``mlflow=true``).
-- *bare*: the same decoder, strategy losses, AdamW, clipping and schedule in ten lines of PyTorch, over the same batches,
-  built beforehand.
+- *bare*: the same decoder, strategy losses, AdamW, clipping and schedule in ten lines of PyTorch, over the same
+  batches, built beforehand.
 
 Both train in one process and take turns: after every ``steps`` steps the loop pauses and the bare one does the same
 steps. A pair is one such block of each; the first pair warms up and is left out. Both start from the same weights,
@@ -31,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any

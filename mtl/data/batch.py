@@ -62,6 +62,8 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on ``device``."""
+        if self.tokens.device == torch.device(device):
+            return self  # even a move that moves nothing gives up the interpreter to the loader's thread, eleven times
         moved: dict[str, Any] = {
             f.name: value.to(device, non_blocking=non_blocking)
             for f in fields(self)
@@ -150,11 +152,22 @@ def pack(lengths: np.ndarray, row_tokens: int) -> tuple[np.ndarray, np.ndarray]:
     """
     row = np.empty(len(lengths), dtype=np.int64)
     column = np.empty(len(lengths), dtype=np.int64)
-    free = np.full(len(lengths), row_tokens, dtype=np.int64)
-    for i in np.argsort(-lengths, kind="stable").tolist():
-        r = int(np.argmax(free >= lengths[i]))
-        row[i], column[i] = r, row_tokens - free[r]
-        free[r] -= lengths[i]
+    order = np.argsort(-lengths, kind="stable")
+    free: list[int] = []
+    rows, columns = [], []
+    r, before = 0, -1
+    for length in lengths[order].tolist():
+        # A row that had no room for this very length a moment ago has none now.
+        r = r if length == before else 0
+        while r < len(free) and free[r] < length:
+            r += 1
+        if r == len(free):
+            free.append(row_tokens)
+        rows.append(r)
+        columns.append(row_tokens - free[r])
+        free[r] -= length
+        before = length
+    row[order], column[order] = rows, columns
     return row, column
 
 
