@@ -264,7 +264,7 @@ def _written(where: str, found: str) -> Iterator[None]:
 def _no_training_rows(task: Task, config: FitConfig) -> UserError:
     return UserError(
         f"task '{task.name}' has no training rows, and strategy '{config.strategy['name']}' learns from them",
-        where=f"tasks={list(config.tasks)}",
+        where=f"tasks=[{', '.join(config.tasks)}]",
         hints=["leave it out, or take a strategy that reads running text"],
     )
 

@@ -103,7 +103,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
 def _never_trained(name: str, trained: Sequence[str], config: EvaluateConfig) -> UserError:
     return UserError(
         f"the run was not trained on '{name}', and its strategy answers only what it was trained on",
-        where=f"tasks={list(config.tasks or ())}",
+        where=f"tasks=[{', '.join(config.tasks or ())}]",
         hints=[f"trained on: {', '.join(trained)}"],
     )
 

@@ -41,7 +41,8 @@ class CombinedUserError(UserError):
 
 
 def raise_all(errors: Sequence[UserError]) -> None:
-    """Raise nothing, the one error, or all of them in one message."""
+    """Raise nothing, the one error, or all of them in one message, each once."""
+    errors = list({str(error): error for error in errors}.values())
     if len(errors) == 1:
         raise errors[0]
     if errors:

@@ -152,7 +152,12 @@ def _prompt(
     if room <= fixed:
         raise UserError(
             f"task '{task.name}' leaves {room} tokens of the context to its prompt, which needs {fixed + 1} or more",
-            hints=["take a decoder with a longer context, or a smaller max_answer_tokens"],
+            where=f"task.{task.name}.max_answer_tokens={task.config.max_answer_tokens}"
+            if task.is_open
+            else "decoder.context",
+            hints=["take a decoder with a longer context, or a smaller max_answer_tokens"]
+            if task.is_open
+            else ["take a decoder with a longer context"],
         )
     kept, cut = fit(tokens, room - fixed)
     prompt = list(layout.opening)

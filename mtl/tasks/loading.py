@@ -34,7 +34,7 @@ def check_tasks(configs: Iterable[TaskConfig], data: DataConfig) -> None:
                     locate(data.root, source.folder, split, task=config.name)
         except UserError as error:
             errors.append(error)
-    raise_all(list({str(error): error for error in errors}.values()))
+    raise_all(errors)
 
 
 def load_task(config: TaskConfig, data: DataConfig, *, seed: int) -> Task:

@@ -50,7 +50,10 @@ def read_rows(source: SourceConfig, split: str, data: DataConfig, *, task: str) 
         problem = f"task '{task}' is not on the hub; it needs a folder of data"
         wanted = source.folder or task
         raise UserError(
-            problem, hints=[f"set data.root=DIR with DIR/{wanted}/{split}.parquet in it"]
+            problem,
+            hints=[
+                f"set data.root=DIR with DIR/{wanted}/{split}.parquet (or .jsonl, .csv, ...) in it"
+            ],
         )
     if not rows.rows:
         raise UserError(f"split '{split}' of task '{task}' is empty", where=rows.where)

@@ -105,7 +105,8 @@ def test_a_context_without_room_for_a_prompt_is_refused() -> None:
     with pytest.raises(UserError) as error:
         for_heads(example, task, base_vocabulary(), CONTEXT, "train")
     assert str(error.value) == (
-        "task 'reverse' leaves 2 tokens of the context to its prompt, which needs 3 or more\n"
+        "task 'reverse' leaves 2 tokens of the context to its prompt, which needs 3 or more"
+        " (task.reverse.max_answer_tokens=125)\n"
         "  take a decoder with a longer context, or a smaller max_answer_tokens"
     )
 
