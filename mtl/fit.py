@@ -7,6 +7,7 @@ python -m mtl.fit resume=RUN_DIR
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +31,10 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Run:
     from mtl.config.compose import compose
 
     finished = _fit(compose("fit", FitConfig, overrides, config_dir=config_dir))
-    assert finished is not None, "only processes that Lightning starts have no run of their own"
+    if finished is None:
+        raise SystemExit(
+            0
+        )  # the caller's script once more, which Lightning started for another device
     return finished
 
 
@@ -40,6 +44,9 @@ def _fit(config: FitConfig) -> Run | None:
         from mtl.tasks.loading import check_tasks
 
         check_tasks([config.task[name] for name in config.tasks], config.data)
+    if config.trainer.devices != 1:
+        # DistributedDataParallel would advise each process on steps that leave no parameter unused.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from mtl.execution import fit
 
     return fit(config)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -189,21 +191,30 @@ def _process_group_ended() -> Iterator[None]:
     before = torch.distributed.is_initialized()
     try:
         yield
+    except BaseException as error:
+        if torch.distributed.is_initialized():
+            traceback.clear_frames(error.__traceback__)
+        raise
     finally:
         if torch.distributed.is_initialized() and not before:
+            # DistributedDataParallel goes first: were it the last to hold the group, its end would wait, with the
+            # interpreter's lock, for threads of the group that wait for the lock.
+            gc.collect()
             torch.distributed.destroy_process_group()
 
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Keeps Lightning's advice off the terminal; what matters is said by the run itself."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="pytorch_lightning.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -3,10 +3,14 @@
 Processes come from a fork server that has imported the libraries once, so that each costs a run and no start.
 """
 
+import contextlib
+import faulthandler
 import json
 import multiprocessing
 import os
+import random
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -158,7 +162,9 @@ def same(one, other):
 
 def measured(summary):
     """summary.json without what a clock or the memory of a process says."""
-    ledger = {k: v for k, v in summary["ledger"].items() if k not in ("seconds", "peak_memory_bytes")}
+    ledger = {
+        k: v for k, v in summary["ledger"].items() if k not in ("seconds", "peak_memory_bytes")
+    }
     return {**summary, "ledger": ledger}
 
 
@@ -180,3 +186,84 @@ def assert_same_run(one, other):
         assert first.read_bytes() == second.read_bytes(), f"{name} differs"
     first, second = (json.loads((folder / "summary.json").read_text()) for folder in (one, other))
     assert measured(first) == measured(second)
+
+
+def free_port():
+    """One that no connection is given by chance: those come from 32768 on."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 32000)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
+def fit_in_pairs(jobs, folder):
+    """Several fits one after another, each by two processes that some launcher has started.
+
+    :param jobs: (arguments, {rank: hook}) of each fit.
+    :return: For each fit what its two processes ended with: None or the text of an error.
+    """
+    ports = [free_port() for _ in jobs]
+    queue = _context.SimpleQueue()
+    processes = [
+        _context.Process(target=_rank, args=(rank, ports, jobs, str(folder), queue))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    endings = {}
+    while not queue.empty():
+        job, rank, text = queue.get()
+        endings[job, rank] = text
+    return [(endings[job, 0], endings[job, 1]) for job in range(len(jobs))]
+
+
+def _rank(rank, ports, jobs, folder, queue):
+    os.chdir(folder)
+    faulthandler.dump_traceback_later(150, exit=True)  # a process that waits for ever
+    os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    from mtl.config.compose import compose
+    from mtl.config.schema import FitConfig
+    from mtl.execution import fit
+    from mtl.learning.module import MultiTaskModule
+
+    training_step = MultiTaskModule.training_step
+    for number, (port, (arguments, hooks)) in enumerate(zip(ports, jobs, strict=True)):
+        os.environ |= {"MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+        MultiTaskModule.training_step = training_step
+        if rank in hooks:
+            function, *rest = hooks[rank]
+            globals()[function](*rest)
+        ending = None
+        try:
+            fit(compose("fit", FitConfig, arguments))
+        except Exception as error:
+            ending = f"{type(error).__name__}: {error}"
+        queue.put((number, rank, ending))
+
+
+def not_finite(step, row=-1):
+    """After ``step`` finished steps, the loss of one row of the batch is infinite."""
+    from mtl.learning.module import MultiTaskModule
+
+    training_step = MultiTaskModule.training_step
+
+    def struck(self, batch, batch_index):
+        losses = self.strategy.losses
+
+        def infinite(batch):
+            found = losses(batch).clone()
+            if self.global_step == step:
+                found[row] = torch.inf
+            return found
+
+        self.strategy.losses = infinite
+        try:
+            return training_step(self, batch, batch_index)
+        finally:
+            del self.strategy.losses
+
+    MultiTaskModule.training_step = struck

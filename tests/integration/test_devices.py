@@ -1,0 +1,156 @@
+"""Two processes do what one does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import fitting
+import torch
+
+from mtl import fit
+
+STRATEGIES = ["hard_sharing", "mt_dnn", "mixed_batch", "task_signal", "zero_shot"]
+COMMON = [
+    *fitting.SMALL,
+    "budget.steps=8",
+    "record.every=1",
+    "record.checkpoint_every=3",
+    "evaluation.rows=4",
+    # Adam divides a gradient by its own size: where that is nothing but rounding, a small epsilon makes it a step.
+    "optimizer.epsilon=1e-4",
+]
+DDP = ["trainer=ddp", "trainer.accelerator=cpu"]
+STOPPED = ["strategy=mt_dnn", *COMMON, *DDP, "decoder.dropout=0.1"]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """Each strategy, in one process."""
+    folder = tmp_path_factory.mktemp("one")
+    return {
+        name: fit.run([f"strategy={name}", *COMMON, f"run_dir={folder / name}"]).path
+        for name in STRATEGIES
+    }
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes made: the folder, and how each fit ended."""
+    folder = tmp_path_factory.mktemp("two")
+    jobs = {
+        name: ([f"strategy={name}", *COMMON, *DDP, f"run_dir={name}"], {}) for name in STRATEGIES
+    }
+    for name in ("mt_dnn", "mixed_batch"):
+        pieces = [f"strategy={name}", *COMMON, *DDP, "batch.accumulate=3", f"run_dir={name}_pieces"]
+        jobs[f"{name}_pieces"] = (pieces, {})
+    jobs["whole"] = ([*STOPPED, "run_dir=whole"], {})
+    jobs["stopped"] = ([*STOPPED, "run_dir=stopped"], {1: ("in_step", 4, 15)})
+    jobs["resumed"] = ([*STOPPED, "run_dir=stopped"], {})
+    jobs["infinite"] = (
+        ["strategy=hard_sharing", *COMMON, *DDP, "run_dir=infinite"],
+        {1: ("not_finite", 4)},
+    )
+    endings = fitting.fit_in_pairs(list(jobs.values()), folder)
+    return folder, dict(zip(jobs, endings, strict=True))
+
+
+def assert_close(one, other, tolerance=1e-5):
+    """The same losses, selection scores and weights."""
+    first, second = (
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (one, other)
+    )
+    assert [line.keys() for line in first] == [line.keys() for line in second]
+    for mine, theirs in zip(first, second, strict=True):
+        assert mine == pytest.approx(theirs, abs=tolerance, rel=tolerance)
+    weights = fitting.checkpoint(one)["state_dict"], fitting.checkpoint(other)["state_dict"]
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=tolerance, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_two_processes_train_as_one(name, one, two):
+    folder, endings = two
+    assert endings[name] == (None, None)
+    assert_close(one[name], folder / name)
+    summaries = [
+        json.loads((path / name / "summary.json").read_text())
+        for path in (one[name].parent, folder)
+    ]
+    for key in ("tokens", "tokens_by_task", "steps", "parameters"):
+        assert summaries[0]["ledger"][key] == summaries[1]["ledger"][key]
+    assert summaries[1]["ledger"]["backward_passes"] == 2 * 8
+
+
+@pytest.mark.parametrize("name", ["mt_dnn", "mixed_batch"])
+def test_pieces_on_two_processes_train_as_one_step(name, one, two):
+    """Also where a head has a gradient from one piece alone."""
+    folder, endings = two
+    assert endings[f"{name}_pieces"] == (None, None)
+    assert_close(one[name], folder / f"{name}_pieces")
+
+
+@pytest.mark.parametrize("name", ["hard_sharing", "mt_dnn"])
+def test_three_pieces_train_as_one_step(name, one):
+    fit.run([f"strategy={name}", *COMMON, "batch.accumulate=3", "run_dir=pieces"])
+    assert_close(one[name], Path("pieces"))
+
+
+def test_a_loss_that_is_not_finite_ends_both_processes_alike(two):
+    folder, endings = two
+    first, second = endings["infinite"]
+    assert second is None
+    assert first.startswith(
+        "NonFiniteLossError: the loss is not finite after 4 steps, at microworld_"
+    )
+    assert fitting.checkpoint(folder / "infinite")["global_step"] == 3
+
+
+def test_the_launcher_makes_one_run(tmp_path, one):
+    """``trainer=ddp`` starts its second process itself."""
+    name = "hard_sharing"
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl.fit", f"strategy={name}", *COMMON, *DDP],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("run folder") == 1
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert_close(one[name], folder)
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+
+
+def test_a_signal_to_one_process_stops_both_and_resume_is_exact(two):
+    """Bit for bit, on two processes as on one."""
+    folder, endings = two
+    assert endings["stopped"] == ("Interrupted: interrupted by signal 15", None)
+    assert endings["resumed"] == endings["whole"] == (None, None)
+    fitting.assert_same_run(folder / "whole", folder / "stopped")
+    log = (folder / "stopped" / "log.txt").read_text()
+    assert "interrupted" in log
+    assert "resumed" in log
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("trainer", ["fsdp", "gpu"])
+def test_without_a_gpu_its_trainers_say_so(trainer, tmp_path):
+    arguments = ["strategy=mt_dnn", *fitting.SMALL, "budget.steps=8", f"trainer={trainer}"]
+    before = set(os.listdir(tmp_path))
+    status, out, err = fitting.fit_elsewhere(arguments, tmp_path)
+    assert (status, out) == (2, "")
+    assert err == (
+        f"error: there is no GPU here (trainer={trainer})\n"
+        "  trainer=cpu\n"
+        "  for two processes: trainer=ddp trainer.accelerator=cpu\n"
+    )
+    assert set(os.listdir(tmp_path)) - before == {"stdout", "stderr"}
