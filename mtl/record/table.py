@@ -143,7 +143,11 @@ def score_notes(tasks: Mapping[str, TaskScores]) -> list[str]:
 def notes(summary: Summary) -> list[str]:
     """What must be known to read the scores of a run."""
     found = score_notes(summary["tasks"])
-    overlaps = summary.get("overlap", [])
+    # Where only some can be shown, those that touch the reported scores most.
+    overlaps = sorted(
+        summary.get("overlap", []),
+        key=lambda pair: (pair["purpose"] != "report", -len(pair["rows"]) / max(1, pair["total"])),
+    )
     for overlap in overlaps[:OVERLAPS_SHOWN]:
         removed = ", removed from training" if overlap.get("excluded") else ""
         found.append(

@@ -163,17 +163,18 @@ def test_what_changes_an_encoding_is_never_answered_from_the_cache(change, monke
 
 
 def test_a_pretrained_decoder_keeps_its_weights_for_the_tokens_it_knows():
+    from mtl.decoder.gpt import Decoder
     from mtl.decoder.huggingface import save_pretrained
 
-    config, strategy, _, base, vocabulary = built()
-    strategy.decoder.resize_vocabulary(base.base_size, 0)
-    save_pretrained(strategy.decoder, "kept")
+    config, _, _, base, vocabulary = built()
+    trained = Decoder(config.decoder, base.base_size, seed=3)
+    save_pretrained(trained, "kept")
     other = replace(config.decoder, pretrained="kept")
     decoder = assembly.make_decoder(other, base, vocabulary, seed=5)
     assert decoder.token_embedding.weight.shape[0] == vocabulary.size
     torch.testing.assert_close(
         decoder.token_embedding.weight[: base.base_size],
-        strategy.decoder.token_embedding.weight,
+        trained.token_embedding.weight,
         rtol=0,
         atol=0,
     )
