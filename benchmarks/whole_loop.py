@@ -42,7 +42,7 @@ import torch
 import yaml
 
 from mtl.config import schema
-from mtl.config.errors import UserError, unknown_name
+from mtl.config.errors import Interrupted, UserError, unknown_name
 from mtl.config.strategies import load_strategy_class
 from mtl.data.batch import Batch
 from mtl.data.loader import TrainLoader, planned_totals
@@ -65,7 +65,7 @@ from mtl.tasks.loading import load_task
 from mtl.tasks.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
-SHAPES = {"tiny": (4096, 20), "small": (1024, 5)}
+SHAPES = {"tiny": (4096, 10), "small": (512, 4)}
 """Tokens of a step and steps of a block, where they are not given: a block should take about a second."""
 DEFAULTS = {
     "decoder": "tiny,small",
@@ -450,3 +450,5 @@ if __name__ == "__main__":
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except Interrupted as interruption:
+        sys.exit(128 + interruption.signal)
