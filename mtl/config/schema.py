@@ -183,7 +183,7 @@ class CorpusConfig:
 class OptimizerConfig:
     """AdamW with a schedule over the token budget."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Highest learning rate."""
     weight_decay: float = 0.1
     """Decoupled decay, on matrices only."""
