@@ -57,7 +57,10 @@ def test_killed_before_its_first_checkpoint_and_while_writing_one(tmp_path, plai
 
     fit.run(command)
     fitting.assert_same_run(plain.path, run)
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [
+        "best.ckpt",
+        "last.ckpt",
+    ]
 
 
 def test_killed_three_times_with_dropout_and_accumulation(tmp_path, pieces):
