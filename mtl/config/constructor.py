@@ -11,6 +11,7 @@ from typing import Any, Literal, Union
 
 from mtl.config.errors import UserError
 from mtl.config.keys import REQUIRED
+from mtl.config.packages import find_module_file
 
 _SIMPLE = {"int": int, "float": float, "bool": bool, "str": str, "None": None}
 
@@ -112,8 +113,6 @@ def class_settings(module: Module, class_name: str) -> dict[str, Setting]:
 
 
 def _base_settings(module: Module, definition: ast.ClassDef) -> dict[str, Setting]:
-    from mtl.config.strategies import find_module_file
-
     settings: dict[str, Setting] = {}
     for base in definition.bases:
         name = _last_name(base)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import mtl
@@ -31,3 +32,18 @@ def pin_packages(*names: str) -> None:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
+
+
+def find_module_file(module: str) -> Path | None:
+    """The source file of a module, found without importing it or its packages."""
+    if module in sys.modules and (loaded := getattr(sys.modules[module], "__file__", None)):
+        return Path(loaded)
+    path: list[str] | None = None
+    spec = None
+    parts = module.split(".")
+    for depth in range(len(parts)):
+        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), path)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or [])
+    return Path(spec.origin) if spec is not None and spec.origin else None

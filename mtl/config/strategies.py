@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import mtl
 from mtl.config.constructor import Module, Setting, class_description, class_settings
 from mtl.config.errors import UserError, unknown_name
+from mtl.config.packages import find_module_file
 
 FOLDER = Path(mtl.__file__).resolve().parent.parent / "strategies"
 """The folder beside this package: a checkout's, or the installed one."""
@@ -145,21 +145,6 @@ def _class_of_file(file: Path) -> str:
             return candidates[0]
     expected = "".join(part.capitalize() for part in file.stem.split("_"))
     raise UserError(f"{file} has no class named like it", hints=[f"expected: class {expected}"])
-
-
-def find_module_file(module: str) -> Path | None:
-    """The source file of a module, found without importing it or its packages."""
-    if module in sys.modules and (loaded := getattr(sys.modules[module], "__file__", None)):
-        return Path(loaded)
-    path: list[str] | None = None
-    spec = None
-    parts = module.split(".")
-    for depth in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), path)
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec is not None and spec.origin else None
 
 
 def _import(found: FoundStrategy) -> Any:
