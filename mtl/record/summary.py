@@ -82,7 +82,7 @@ class Ledger(TypedDict):
     """Floating-point operations of training."""
     backward_passes: int
     seconds: float
-    """Wall time of training, scorings of the selection split included."""
+    """Wall time of training, scoring aside."""
     peak_memory_bytes: int
     parameters: Parameters
     pretraining_tokens: int
