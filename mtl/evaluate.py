@@ -6,6 +6,7 @@ python -m mtl.evaluate run=RUN_DIR tasks=[lambada] data.root=DIR
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
             )
         data = replace(
             fitted.data,
-            root=config.data.root or fitted.data.root,
+            root=config.data.root or fitted.data.root or os.environ.get("MTL_DATA_ROOT"),
             cache=config.data.cache or fitted.data.cache,
         )
         tasks = []

@@ -22,6 +22,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # One thread: sums in another order are other numbers, and pytest-xdist fills the processors already.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
+# The width that help is wrapped to; pytest-xdist gives its workers another than a plain pytest has.
+os.environ["COLUMNS"] = "110"
 # The rest of a person's surroundings that changes what a command does.
 for variable in (
     "MLFLOW_TRACKING_URI",

@@ -338,7 +338,7 @@ class PlaceConfig:
     """Where data lies, for a finished run; what is null is taken from the run."""
 
     root: str | None = None
-    """Folder with ``<dataset>/<split>.parquet``; null is the run's."""
+    """Folder with ``<dataset>/<split>.parquet``; null is the run's, else ``MTL_DATA_ROOT``."""
     cache: str | None = None
     """Folder for tokenised data; null is the run's."""
 

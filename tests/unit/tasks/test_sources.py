@@ -247,5 +247,5 @@ def test_neither_root_nor_hub():
         read_rows(SOURCE, "train", DataConfig(), task="reviews")
     assert str(caught.value) == (
         "task 'reviews' is not on the hub; it needs a folder of data\n"
-        "  set data.root=DIR with DIR/reviews/train.parquet in it"
+        "  set data.root=DIR with DIR/reviews/train.parquet (or .jsonl, .csv, ...) in it"
     )
