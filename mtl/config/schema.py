@@ -233,7 +233,7 @@ class BudgetConfig:
 class BatchConfig:
     """How large a step is."""
 
-    tokens: int = 4096
+    tokens: int = 2048
     """Non-padding input tokens of an optimizer step, over all devices and accumulated pieces."""
     accumulate: int = 1
     """Pieces a step is computed in, to save memory."""

@@ -179,7 +179,7 @@ def test_help(verb):
         "strategy.share: float, default 0.5. Share of rows that carry the token.",
         "colours  Tell colours apart.",
         "tiny   For tests",
-        "budget.tokens: int|null, default 12000000. Non-padding input tokens.",
+        "budget.tokens: int|null, default 14000000. Non-padding input tokens.",
     ):
         assert text in done.stdout
 

@@ -1,9 +1,9 @@
 """Similarity: how alike in meaning are two sentences, from 0 to 5?
 
 The score counts what the two events share: the act (1.5), what it was done to (1.5, or 0.75 for another
-thing of the same kind), who did it (1) and where (1). Wording does not count: synonyms and the passive
-change nothing, while exchanging who did it and to whom it was done changes two of the four. What is new in
-evaluation rows: the events.
+thing of the same kind), who did it (1) and where (1). Wording does not count: in half of the pairs
+synonyms, the passive and another order stand in the way of comparing word by word, and change nothing, while
+exchanging who did it and to whom it was done changes two of the four. What is new in evaluation rows: the events.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from mtl.tasks.microworld.events import (
 )
 
 TARGET = "score"
+VARIED = 0.5
+"""Share of pairs in which both sentences may take the passive, a synonym or another order; the rest are plain."""
 RANGE = (0.0, 5.0)
 
 ACT, THING, KIND, AGENT, PLACE = 1.5, 1.5, 0.75, 1.0, 1.0
@@ -100,7 +102,8 @@ def draw(chance: random.Random, seed: int, split: str, turn: int) -> list[Row]:
         partner = _partner(chance, event, chance.choice(level))
         if partner is None or event_home(seed, partner) != split:
             continue
-        sentences = [tell(event, chance), tell(partner, chance)]
+        varied = chance.random() < VARIED
+        sentences = [tell(told, chance, vary=varied) for told in (event, partner)]
         if sentences[0] != sentences[1]:
             return [
                 {

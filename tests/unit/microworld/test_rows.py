@@ -32,7 +32,7 @@ FINGERPRINTS = {
     "sentiment": "be42c624790984c5",
     "acceptability": "b0747647af91593c",
     "entailment": "b8fcbe72b3c93103",
-    "similarity": "b578858d658411ba",
+    "similarity": "0a05c60c6e15bd79",
     "question_answering": "0757ae7f11a8865c",
     "pronoun": "28c9f940e5b1aecc",
     "translation": "2cfd8d602bf62c6b",
