@@ -1,6 +1,6 @@
 """What word counts and a linear model reach on the same rows: the baseline a small decoder is held to.
 
-    python benchmarks/bag_of_words.py tasks=sst2,cola root=DIR
+    python benchmarks/bag_of_words.py tasks=sst2,cola root=DIR      without root: MTL_DATA_ROOT, else the hub
     python benchmarks/bag_of_words.py tasks=sst2 root=DIR selection=500 seed=0 resamples=1000
 
 It trains on the training rows, chooses the regularisation on the selection rows, and scores the rows that
@@ -9,6 +9,7 @@ It trains on the training rows, chooses the regularisation on the selection rows
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from mtl.tasks.loading import load_task
 
 DEFAULTS = {
     "tasks": "sst2,cola,mrpc,rte,stsb,trec,qnli,copa",
-    "root": "",
+    "root": os.environ.get("MTL_DATA_ROOT", ""),
     "selection": "500",
     "seed": "0",
     "resamples": "1000",
