@@ -107,7 +107,8 @@ def test_data_root_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("MTL_DATA_ROOT", "/somewhere")
     assert compose("fit", FitConfig, ["tasks=[cola]"]).data.root == "/somewhere"
     assert compose("fit", FitConfig, ["tasks=[cola]", "data.root=null"]).data.root is None
-    assert compose("evaluate", EvaluateConfig, ["run=x"]).data.root == "/somewhere"
+    # A finished run knows where its data lay; the environment only helps one that does not.
+    assert compose("evaluate", EvaluateConfig, ["run=x"]).data.root is None
 
 
 def test_predict_takes_one_input():
