@@ -134,8 +134,9 @@ class SuiteConfig:
 class MixtureConfig:
     """How often each task is drawn."""
 
-    name: Literal["proportional", "equal", "temperature", "explicit"]
-    """``proportional`` to rows; ``equal``; ``temperature``: rows ** (1/temperature); ``explicit``: ``rates``."""
+    name: Literal["proportional", "capped", "equal", "temperature", "explicit"]
+    """``proportional`` to rows; ``capped``: to rows up to ``cap``; ``equal``; ``temperature``: rows ** (1/temperature);
+    ``explicit``: ``rates``."""
     temperature: float = 1.0
     """1 is proportional, large tends to equal."""
     cap: int | None = None

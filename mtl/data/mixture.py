@@ -15,7 +15,7 @@ def rates(sizes: Mapping[str, int], config: MixtureConfig) -> dict[str, float]:
         r_k = w_k / (w_1 + ... + w_K),    w_k = min(n_k, cap) ** (1 / T)
 
     - n_k: training rows of task k; ``cap`` limits it before the temperature T does its work (T5 section 3.5.2).
-    - ``proportional``: T = 1. ``equal``: w_k = 1. ``explicit``: w_k as written in ``mixture.rates``.
+    - ``proportional`` and ``capped``: T = 1. ``equal``: w_k = 1. ``explicit``: w_k as written in ``mixture.rates``.
 
     :param sizes: Training rows of each task.
     :raises UserError: For a temperature or cap that is not positive, and for explicit rates that name an
@@ -26,7 +26,7 @@ def rates(sizes: Mapping[str, int], config: MixtureConfig) -> dict[str, float]:
     elif config.name == "equal":
         weights = dict.fromkeys(sizes, 1.0)
     else:
-        temperature = 1.0 if config.name == "proportional" else config.temperature
+        temperature = config.temperature if config.name == "temperature" else 1.0
         weights = _by_size(sizes, config.cap, temperature)
     total = math.fsum(weights.values())
     return {task: weight / total for task, weight in weights.items()}

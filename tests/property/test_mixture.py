@@ -46,7 +46,7 @@ def test_known_answers() -> None:
         "large": pytest.approx(10 / 15),
         "small": pytest.approx(5 / 15),
     }
-    assert rates(n, MixtureConfig(name="proportional", cap=75))["large"] == pytest.approx(0.75)
+    assert rates(n, MixtureConfig(name="capped", cap=75))["large"] == pytest.approx(0.75)
     explicit = MixtureConfig(name="explicit", rates={"small": 3, "large": 1})
     assert rates(n, explicit) == {"large": 0.25, "small": 0.75}
     assert np.isclose(
