@@ -71,15 +71,6 @@ class Batch:
         }
         return replace(self, **moved)
 
-    def pin_memory(self) -> Batch:
-        """The same batch with every tensor in page-locked memory."""
-        pinned: dict[str, Any] = {
-            f.name: value.pin_memory()
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
-        }
-        return replace(self, **pinned)
-
 
 def collate(
     encoded: Sequence[Encoded],

@@ -7,13 +7,10 @@ An example without candidates is a prefix alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-
-from mtl.tasks.task import Example, Task
 
 Purpose = Literal["train", "answer"]
 """What an encoding is for: ``train`` carries the right answer, ``answer`` must not."""
@@ -44,7 +41,3 @@ class Encoded:
     def terms(self) -> int:
         """Terms of the example's loss: its labelled tokens, or 1 for a head's single loss."""
         return int(self.labelled.sum()) or 1
-
-
-Encoder = Callable[[Example, Task, Purpose], Encoded]
-"""A strategy's ``encode``, bound to its vocabulary and context."""
