@@ -294,7 +294,7 @@ class _Fitting:
         sizes = dict(zip(names, map(len, self.stores), strict=True))
         return {
             "strategy": config.strategy["name"],
-            "balance": config.balance,
+            "balance": config.balance.name,
             "seed": config.seed,
             "status": "finished",
             "tasks": {
@@ -337,7 +337,7 @@ class _Fitting:
             parameters=_flat(asdict(config), skip=("task", "suite")),
             tags={
                 "strategy": config.strategy["name"],
-                "balance": config.balance,
+                "balance": config.balance.name,
                 "seed": config.seed,
                 "suite": config.suite.name,
                 "tasks": ",".join(config.tasks),

@@ -17,7 +17,7 @@ from mtl.config.overrides import Reader, Written, describe, unknown_key
 from mtl.config.rules import get
 from mtl.config.values import Problem
 
-BUDGET = ("tokens", "steps", "epochs")
+BUDGET = ("tokens", "steps", "epochs", "like")
 NAMING = ("tasks", "suite", "run=")
 """Arguments that say which tasks are meant."""
 

@@ -39,6 +39,12 @@ RANGES: dict[str, tuple[str, Test]] = {
     "budget.tokens": AT_LEAST_ONE,
     "budget.steps": AT_LEAST_ONE,
     "budget.epochs": POSITIVE,
+    "pretrain.tokens": NOT_NEGATIVE,
+    "pretrain.learning_rate": POSITIVE,
+    "pretrain.layers": NOT_NEGATIVE,
+    "diagnostics.every": AT_LEAST_ONE,
+    "diagnostics.batch_tokens": AT_LEAST_ONE,
+    "fraction": ("more than 0 and at most 1", lambda value: 0 < value <= 1),
     "batch.tokens": AT_LEAST_ONE,
     "batch.accumulate": AT_LEAST_ONE,
     "data.selection_rows": AT_LEAST_ONE,
@@ -94,11 +100,11 @@ def _one_budget(config: dict[str, Any]) -> Iterator[Problem]:
     budget = config.get("budget")
     if not isinstance(budget, dict):
         return
-    given = {name: value for name, value in budget.items() if value is not None}
+    units = ("tokens", "steps", "epochs", "like")
+    given = {name: budget[name] for name in units if budget.get(name) is not None}
     if len(given) != 1:
-        yield Problem(
-            "budget", "range", given, "exactly one of budget.tokens, budget.steps and budget.epochs"
-        )
+        words = "exactly one of budget.tokens, budget.steps, budget.epochs and budget.like"
+        yield Problem("budget", "range", given, words)
 
 
 def _tasks_are_a_set(config: dict[str, Any]) -> Iterator[Problem]:

@@ -40,6 +40,8 @@ class DecoderConfig:
     """Dropout probability on residual branches, embeddings and attention weights."""
     pretrained: str | None = None
     """A local Hugging Face folder or a hub name to start from (safetensors only)."""
+    trunk: Literal["transformer", "lstm"] = "transformer"
+    """``lstm``: GPT-1's ablation (section 5), ``layers`` of ``width`` units with no attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,14 @@ class MixtureConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BalanceConfig:
+    """How several tasks' losses, or their gradients, become one update."""
+
+    name: str
+    """Name of the method, as on the command line."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
     """The vocabulary."""
 
@@ -194,8 +204,10 @@ class OptimizerConfig:
     """AdamW's epsilon."""
     warmup: float = 0.05
     """Share of the budget over which the learning rate rises linearly from 0."""
+    decay: Literal["cosine", "linear"] = "cosine"
+    """How the learning rate falls after the warm-up."""
     final: float = 0.1
-    """Learning rate at the end of the cosine, as a share of the highest."""
+    """Learning rate at the end, as a share of the highest."""
     clip: float | None = 1.0
     """Largest global gradient norm; null for no clipping."""
 
@@ -228,6 +240,37 @@ class BudgetConfig:
     """Optimizer steps."""
     epochs: float | None = None
     """Passes over as many draws as there are training rows."""
+    each: Literal["divided", "whole"] = "divided"
+    """What one task gets where every task is trained alone: the budget divided by the number of tasks, or all of it."""
+    like: str | None = None
+    """A run folder: where every task is trained alone, it gets the very rows, step by step, that it got in that run.
+    Stands in place of tokens, steps and epochs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """A language-model stage before the tasks, on ``corpus``; done once and reused by every run that begins so."""
+
+    tokens: int | None = None
+    """Tokens of running text, on top of the budget; 0 for none. Null is what the strategy says: none, or a share of the
+    budget's tokens."""
+    learning_rate: float | None = None
+    """Highest learning rate; null is the optimizer's."""
+    layers: int | None = None
+    """Only the embeddings and the first this many blocks of whatever the decoder starts from are kept, the rest is
+    drawn anew; null keeps all (GPT-1, figure 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosticsConfig:
+    """What is measured beside the scores; it changes nothing in training."""
+
+    conflict: bool = False
+    """Cosine and magnitude similarity of the tasks' gradients on the shared parameters."""
+    every: int = 100
+    """Steps between two measurements."""
+    batch_tokens: int = 2048
+    """Tokens of each of the two disjoint batches of a task that a measurement compares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,7 +347,7 @@ class FitConfig:
     """Full definition of each task (filled from configs/task when a run starts)."""
     mixture: MixtureConfig
     """How often each task is drawn."""
-    balance: str
+    balance: BalanceConfig
     """How the tasks' losses become one update."""
     decoder: DecoderConfig
     """Shape of the shared decoder."""
@@ -318,6 +361,10 @@ class FitConfig:
     """Devices and precision."""
     budget: BudgetConfig
     """When training ends."""
+    pretrain: PretrainConfig
+    """Language modelling before the tasks."""
+    diagnostics: DiagnosticsConfig
+    """What is measured beside the scores."""
     batch: BatchConfig
     """How large a step is."""
     data: DataConfig
@@ -326,6 +373,11 @@ class FitConfig:
     """When and how scores are computed."""
     record: RecordConfig
     """What is written where."""
+    init_from: str | None = None
+    """A finished run whose weights this one starts from."""
+    fraction: float | dict[str, float] = 1.0
+    """Share of the training rows that is used, of every task or by task name. Nested: a smaller share is part of a
+    larger one with the same seed."""
     seed: int = 0
     """Fixes the initial trunk, the order of the data and the cut splits."""
     run_dir: str | None = None
@@ -358,6 +410,9 @@ class EvaluateConfig:
     """Where data lies."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint is scored."""
+    signal: Literal["right", "shuffled", "wrong"] = "right"
+    """What tells the tasks apart, for strategies that give a signal: the right one, one drawn for each row, or always
+    another task's. The wrong ones are controls and must hurt where the signal matters."""
     split: Literal["report", "selection"] = "report"
     """Which split is scored."""
     rows: int | None = None

@@ -78,7 +78,8 @@ def planned_totals(plan: Plan, budget: BudgetConfig) -> Budgeted:
 
 
 class TrainLoader:
-    """The batches of one device: ``accumulate`` of them for each optimizer step of the plan.
+    """The pieces of one device: ``accumulate`` of them for each optimizer step of the plan, each one batch or, with
+    ``apart``, one batch for each of its tasks.
 
     A step's rows are dealt to ``world * accumulate`` pieces of about equal tokens, so that all devices together
     do exactly the single-device step; weights are computed over the whole step. A piece without rows is
@@ -90,6 +91,7 @@ class TrainLoader:
     :param start: First step; after ``start`` steps the loader goes on as if it had never stopped.
     :param weigh: Weights of a whole step's examples; null is 1/n each.
     :param row_tokens: Tokens of a packed row at least, see :func:`mtl.data.batch.collate`.
+    :param apart: One batch for each task of a piece, in the order of the tasks, rather than one for all.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class TrainLoader:
         accumulate: int = 1,
         weigh: Weigh | None = None,
         row_tokens: int = 0,
+        apart: bool = False,
     ):
         if not 0 <= rank < world or accumulate < 1:
             raise ValueError(
@@ -118,40 +121,50 @@ class TrainLoader:
         self._own = range(rank * accumulate, (rank + 1) * accumulate)
         self._weigh = weigh
         self._row_tokens = row_tokens
+        self._apart = apart
 
     def __len__(self) -> int:
         """Batches of the whole training, those before ``start`` included: a trainer that goes on counts them too."""
         return self.steps * len(self._own)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tuple[Batch, ...]]:
         batches = self._batches()
         with ThreadPoolExecutor(1, thread_name_prefix="mtl-loader") as executor:
-            ahead: Future[Batch | None] = executor.submit(next, batches, None)
+            ahead: Future[tuple[Batch, ...] | None] = executor.submit(next, batches, None)
             while (batch := ahead.result()) is not None:
                 ahead = executor.submit(next, batches, None)
                 yield batch
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[tuple[Batch, ...]]:
         for step in self._plan.steps(self.start):
             if step.index >= self.steps:
                 return
             yield from self._pieces_of(step)
 
-    def _pieces_of(self, step: Step) -> Iterator[Batch]:
+    def _pieces_of(self, step: Step) -> Iterator[tuple[Batch, ...]]:
         pieces = shard(step.lengths, self._pieces)
         weights = self._weights(step)
         for piece in (pieces[i] for i in self._own):
             if len(piece) == 0:
-                yield idle_batch()
-                continue
-            tasks, rows = step.tasks[piece], step.rows[piece]
-            yield collate(
-                [self._stores[k][i] for k, i in zip(tasks.tolist(), rows.tolist(), strict=True)],
-                tasks=tasks,
-                rows=rows,
-                weights=weights[piece],
-                row_tokens=self._row_tokens,
-            )
+                yield (idle_batch(),)
+            elif self._apart:
+                of_task = step.tasks[piece]
+                yield tuple(
+                    self._collated(step, piece[of_task == task], weights)
+                    for task in np.unique(of_task)
+                )
+            else:
+                yield (self._collated(step, piece, weights),)
+
+    def _collated(self, step: Step, piece: np.ndarray, weights: np.ndarray) -> Batch:
+        tasks, rows = step.tasks[piece], step.rows[piece]
+        return collate(
+            [self._stores[k][i] for k, i in zip(tasks.tolist(), rows.tolist(), strict=True)],
+            tasks=tasks,
+            rows=rows,
+            weights=weights[piece],
+            row_tokens=self._row_tokens,
+        )
 
     def _weights(self, step: Step) -> np.ndarray:
         if self._weigh is None:

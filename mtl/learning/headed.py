@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
@@ -38,5 +38,5 @@ class HeadedStrategy(Strategy):
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         return self.heads.answers(self.decoder, batch, task, self.vocabulary)
 
-    def task_parameters(self, task: Task) -> int:
+    def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         return self.heads.parameters_of(task)

@@ -63,9 +63,9 @@ class Heads(nn.Module):
             losses = losses + self._task_losses(task, index, hidden, batch)
         return losses
 
-    def parameters_of(self, task: Task) -> int:
-        """Number of parameters of the task's head."""
-        return sum(parameter.numel() for parameter in self.heads[task.name].parameters())
+    def parameters_of(self, task: Task) -> list[nn.Parameter]:
+        """Parameters of the task's head."""
+        return list(self.heads[task.name].parameters())
 
     def _task_losses(self, task: Task, index: int, hidden: Tensor, batch: Batch) -> Tensor:
         """(B,) losses of one task's examples, 0 elsewhere."""

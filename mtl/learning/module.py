@@ -77,19 +77,30 @@ class MultiTaskModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         self.loss_sums = self.loss_sums.to(self.device)
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        if getattr(self.strategy.decoder.config, "dropout", 0.0):
-            torch.manual_seed(self._step_seed(batch_index))
-        losses = self.strategy.losses(batch).float()
-        self._check_finite(batch, torch.isfinite(losses) | (batch.weight == 0))
-        self._batches.append(batch)
-        with torch.no_grad():
-            counted = (batch.weight > 0).float()
-            self.loss_sums[0].index_add_(0, batch.task, losses.detach() * counted)
-            self.loss_sums[1].index_add_(0, batch.task, counted)
+    def training_step(self, batches: tuple[Batch, ...], batch_index: int) -> Tensor:
+        torch.manual_seed(
+            self._step_seed(batch_index)
+        )  # dropout, and whatever else a strategy draws
         # Weights are those of the whole step; Lightning averages over accumulated pieces and devices.
         pieces = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        return (losses * batch.weight).sum() * pieces
+        losses = [self.strategy.losses(batch).float() for batch in batches]
+        self._check_finite(batches, losses)
+        self._count(batches, losses)
+        return (
+            torch.stack(
+                [(loss * batch.weight).sum() for loss, batch in zip(losses, batches, strict=True)]
+            ).sum()
+            * pieces
+        )
+
+    def _count(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> None:
+        """Remember the batches of the step for messages, and the losses for the record."""
+        self._batches.extend(batches)
+        with torch.no_grad():
+            for batch, loss in zip(batches, losses, strict=True):
+                counted = (batch.weight > 0).float()
+                self.loss_sums[0].index_add_(0, batch.task, loss.detach() * counted)
+                self.loss_sums[1].index_add_(0, batch.task, counted)
 
     def configure_gradient_clipping(
         self,
@@ -102,23 +113,41 @@ class MultiTaskModule(pl.LightningModule):
         if sharded is not None:
             norm = sharded(limit)
         else:
-            parameters = [p for group in optimizer.param_groups for p in group["params"]]
-            norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+            norms = [
+                torch.nn.utils.clip_grad_norm_(group, limit)
+                for group in self.strategy.clipping_groups()
+            ]
+            norm = torch.stack(norms).max()
         if not torch.isfinite(norm):
             rows = [row for batch in self._batches for row in self._described(batch)]
             raise NonFiniteLossError(self.global_step, rows, what="gradient")
         self._batches.clear()
 
-    def _check_finite(self, batch: Batch, finite: Tensor) -> None:
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        super().optimizer_step(*arguments, **named)
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)
+        with torch.no_grad():
+            self.strategy.after_step(float(optimizer.param_groups[0]["lr"]))
+
+    def _check_finite(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> None:
         """All devices raise together, each with the rows of all, or none does."""
+        finite = [
+            torch.isfinite(loss) | (batch.weight == 0)
+            for batch, loss in zip(batches, losses, strict=True)
+        ]
         world = self.trainer.world_size
-        ok = finite.all()
+        ok = torch.cat(finite).all()
         if world > 1:
             ok = ok.float()
             torch.distributed.all_reduce(ok, torch.distributed.ReduceOp.MIN)
         if ok:
             return
-        rows = self._described(batch, (~finite).nonzero().squeeze(1).tolist())
+        rows = [
+            row
+            for batch, fine in zip(batches, finite, strict=True)
+            for row in self._described(batch, (~fine).nonzero().squeeze(1).tolist())
+        ]
         if world > 1:
             of_all: list[list[str]] = [[]] * world
             torch.distributed.all_gather_object(of_all, rows)

@@ -28,7 +28,7 @@ def adamw(module: nn.Module, config: OptimizerConfig, *, fused: bool = True) -> 
 
 
 def multiplier(done: float, config: OptimizerConfig) -> float:
-    """Learning rate as a share of the highest: linear warm-up, then a cosine to ``config.final``.
+    """Learning rate as a share of the highest: linear warm-up, then a cosine or a line to ``config.final``.
 
     :param done: Share of the budget that is spent when the step is over, 0 < done <= 1. Counted at the end of the
         step, the first step of a warm-up is already above 0.
@@ -37,5 +37,6 @@ def multiplier(done: float, config: OptimizerConfig) -> float:
         return done / config.warmup
     if config.warmup >= 1:
         return 1.0
-    falling = (done - config.warmup) / (1 - config.warmup)
-    return config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * min(1.0, falling)))
+    fallen = min(1.0, (done - config.warmup) / (1 - config.warmup))
+    left = 0.5 * (1 + math.cos(math.pi * fallen)) if config.decay == "cosine" else 1 - fallen
+    return config.final + (1 - config.final) * left

@@ -8,10 +8,13 @@ constructor's keyword arguments are its config schema.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+
+from mtl.config.errors import UserError
 
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
@@ -21,6 +24,25 @@ from mtl.tasks.task import Answer, Example, Task
 
 Composition = Literal["one_task", "every_task", "mixed"]
 """How draws become steps: one task a step, every task in each step, or freely mixed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training within a run: all tasks together, or each task alone with a copy of its own.
+
+    A run is the stages of its strategy, one after the other, each from where the one before it ended.
+    """
+
+    name: str
+    """What the ledger and the checkpoints call it."""
+    each: bool = False
+    """Every task trains a copy of the model of its own, on its rows alone; the copies answer in the end."""
+    share: float = 1.0
+    """Share of the run's budget, 0 < share <= 1."""
+    learning_rate: float = 1.0
+    """Highest learning rate, as a multiple of ``optimizer.learning_rate``."""
+    schedule: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of ``mtl.config.schema.OptimizerConfig`` that differ from the run's in this stage."""
 
 
 class Strategy(nn.Module, ABC):
@@ -35,12 +57,27 @@ class Strategy(nn.Module, ABC):
     """How draws become steps."""
     reads: ClassVar[Literal["tasks", "corpus"]] = "tasks"
     """What it is trained on: labelled rows of the tasks, or running text."""
+    apart: bool = False
+    """Whether a step comes as one batch for each of its tasks, rather than one for all."""
+    packing: Literal["every_epoch", "once"] = "every_epoch"
+    """Whether ``one_task`` batches are packed anew every epoch, or once for all epochs."""
     reduction: str
     """How per-example losses become the step's loss; a name in ``mtl.learning.reduction``."""
 
     decoder: Decoder
     tasks: tuple[Task, ...]
     vocabulary: Vocabulary
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The trainings a run consists of, in their order; a stage with copies is the last one."""
+        return (Stage("train"),)
+
+    def rates(self, sizes: Mapping[str, int]) -> Mapping[str, float] | None:
+        """Shares of draws by task name, where the paradigm itself decides; None leaves it to the mixture.
+
+        :param sizes: Training rows of each task, in the order of the run's tasks.
+        """
+        return None
 
     def special_tokens(self, tasks: Sequence[Task]) -> tuple[str, ...]:
         """Tokens this strategy needs beyond those every vocabulary has (start, delimiter, extract, end)."""
@@ -76,6 +113,30 @@ class Strategy(nn.Module, ABC):
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         """(B,) answers to a batch of one task, encoded with ``purpose="answer"``."""
 
+    def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
+        """Parameters that serve this task alone: its head, its tower. All others are shared."""
+        return ()
+
     def task_parameters(self, task: Task) -> int:
         """How many parameters serve this task alone; the ledger counts them beside the shared ones."""
-        return 0
+        return sum(parameter.numel() for parameter in self.own_parameters(task))
+
+    def clipping_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters whose gradients are clipped by a norm of their own; models that are apart must not scale each
+        other's steps."""
+        return [list(self.parameters())]
+
+    def after_step(self, learning_rate: float) -> None:
+        """Called after every optimizer step; what pulls parameters together without a gradient is done here."""
+        return
+
+    def disturb(self, control: str) -> None:
+        """Give tasks a wrong signal from now on, as a control at evaluation.
+
+        :param control: ``shuffled``: each row that of a task drawn for it. ``wrong``: always that of another task.
+        :raises UserError: The strategy gives no signal.
+        """
+        raise UserError(
+            f"strategy '{type(self).__name__}' tells a task by no signal, so none can be {control}",
+            where=f"signal={control}",
+        )

@@ -59,6 +59,7 @@ class TrainingData(pl.LightningDataModule):
         super().__init__()
         self._stores, self._plan, self._steps = stores, plan, steps
         self._weigh = reduction(strategy.reduction)
+        self._apart = strategy.apart
 
     def train_dataloader(self) -> TrainLoader:
         assert self.trainer is not None
@@ -71,6 +72,7 @@ class TrainingData(pl.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             accumulate=self.trainer.accumulate_grad_batches,
+            apart=self._apart,
         )
 
 

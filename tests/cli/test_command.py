@@ -57,9 +57,15 @@ def test_runs_and_leaves_nothing_of_hydras(verb, tmp_path):
         "reading": "rank",
         "depth": None,
     }
-    assert config["budget"] == {"tokens": None, "steps": 10, "epochs": None}
+    assert config["budget"] == {
+        "tokens": None,
+        "steps": 10,
+        "epochs": None,
+        "each": "divided",
+        "like": None,
+    }
     assert config["trainer"]["precision"] == "32"
-    assert config["balance"] == "sum"
+    assert config["balance"] == {"name": "sum"}
     assert list(config["task"]) == config["tasks"] == ["colours", "shapes"]
     assert left(tmp_path) == []
 

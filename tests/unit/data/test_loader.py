@@ -62,15 +62,35 @@ def examples_of(batches: list[Batch]) -> list[tuple[int, int, float]]:
     )
 
 
+def whole(loader: TrainLoader) -> list[Batch]:
+    """The batches of a loader whose pieces are one batch each."""
+    pieces = list(loader)
+    assert {len(piece) for piece in pieces} == {1}
+    return [batch for (batch,) in pieces]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_apart_each_task_of_a_piece_has_a_batch_of_its_own(accumulate: int) -> None:
+    mixed = TrainLoader(STORES, plan("mixed"), steps=9, accumulate=accumulate, weigh=weigh)
+    apart = TrainLoader(
+        STORES, plan("mixed"), steps=9, accumulate=accumulate, weigh=weigh, apart=True
+    )
+    for together, batches in zip(whole(mixed), apart, strict=True):
+        assert all(len(batch.task.unique()) == 1 for batch in batches)
+        order = [int(batch.task[0]) for batch in batches]
+        assert order == sorted(set(together.task.tolist()))
+        assert examples_of(batches) == examples_of([together])
+
+
 @pytest.mark.parametrize("composition", get_args(Composition))
 @pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (1, 3), (2, 2), (5, 4)])
 def test_all_pieces_together_are_the_single_device_step(
     composition: Composition, world: int, accumulate: int
 ) -> None:
-    single = list(TrainLoader(STORES, plan(composition), steps=12, weigh=weigh))
+    single = whole(TrainLoader(STORES, plan(composition), steps=12, weigh=weigh))
     assert len(single) == 12
     devices = [
-        list(
+        whole(
             TrainLoader(
                 STORES,
                 plan(composition),
@@ -84,33 +104,35 @@ def test_all_pieces_together_are_the_single_device_step(
         for rank in range(world)
     ]
     assert {len(batches) for batches in devices} == {12 * accumulate}
-    for step, whole in enumerate(single):
+    for step, alone in enumerate(single):
         here = slice(step * accumulate, (step + 1) * accumulate)
         pieces = [batch for batches in devices for batch in batches[here]]
-        assert examples_of(pieces) == examples_of([whole])
-        assert sum(batch.real_tokens for batch in pieces) == whole.real_tokens
+        assert examples_of(pieces) == examples_of([alone])
+        assert sum(batch.real_tokens for batch in pieces) == alone.real_tokens
 
 
 def test_batches_carry_the_rows_of_the_stores_and_the_weights_of_the_step() -> None:
     step, batch = (
         next(plan().steps()),
-        next(iter(TrainLoader(STORES, plan(), steps=1, weigh=weigh))),
+        whole(TrainLoader(STORES, plan(), steps=1, weigh=weigh))[0],
     )
     assert (batch.rows, batch.task.tolist()) == (tuple(step.rows.tolist()), step.tasks.tolist())
     terms = np.array([STORES[k][r].terms for k, r in zip(step.tasks, step.rows, strict=True)])
     np.testing.assert_allclose(batch.weight, weigh(terms, step.tasks), rtol=1e-6)
     for encoded, k, r in zip(batch.encoded, step.tasks, step.rows, strict=True):
         np.testing.assert_array_equal(encoded.tokens, STORES[k][int(r)].tokens)
-    (unweighed,) = TrainLoader(STORES, plan(), steps=1)
+    (unweighed,) = whole(TrainLoader(STORES, plan(), steps=1))
     assert unweighed.weight.tolist() == pytest.approx([1 / len(step.rows)] * len(step.rows))
 
 
 def test_starting_later_goes_on_as_if_it_had_never_stopped() -> None:
-    whole = list(TrainLoader(STORES, plan(), steps=15, accumulate=2))
+    unbroken = whole(TrainLoader(STORES, plan(), steps=15, accumulate=2))
     later = TrainLoader(STORES, plan(), steps=15, accumulate=2, start=9)
     assert len(later) == 30
-    assert [b.rows for b in later] == [b.rows for b in whole[18:]]
-    assert [b.rows for b in later] == [b.rows for b in whole[18:]], "it can be gone through again"
+    assert [b.rows for b in whole(later)] == [b.rows for b in unbroken[18:]]
+    assert [b.rows for b in whole(later)] == [b.rows for b in unbroken[18:]], (
+        "it can be gone through again"
+    )
     assert list(TrainLoader(STORES, plan(), steps=15, start=15)) == []
 
 
