@@ -113,10 +113,9 @@ class MultiTaskModule(pl.LightningModule):
         if sharded is not None:
             norm = sharded(limit)
         else:
-            norms = [
-                torch.nn.utils.clip_grad_norm_(group, limit)
-                for group in self.strategy.clipping_groups()
-            ]
+            whole = [p for group in optimizer.param_groups for p in group["params"]]
+            groups = self.strategy.clipping_groups() or [whole]
+            norms = [torch.nn.utils.clip_grad_norm_(group, limit) for group in groups]
             norm = torch.stack(norms).max()
         if not torch.isfinite(norm):
             rows = [row for batch in self._batches for row in self._described(batch)]

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from mtl.config.errors import UserError
-
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
@@ -121,10 +120,10 @@ class Strategy(nn.Module, ABC):
         """How many parameters serve this task alone; the ledger counts them beside the shared ones."""
         return sum(parameter.numel() for parameter in self.own_parameters(task))
 
-    def clipping_groups(self) -> list[list[nn.Parameter]]:
-        """Parameters whose gradients are clipped by a norm of their own; models that are apart must not scale each
-        other's steps."""
-        return [list(self.parameters())]
+    def clipping_groups(self) -> list[list[nn.Parameter]] | None:
+        """Parameters whose gradients are clipped by a norm of their own, where models that are apart must not scale
+        each other's steps; None clips all by one norm."""
+        return None
 
     def after_step(self, learning_rate: float) -> None:
         """Called after every optimizer step; what pulls parameters together without a gradient is done here."""
