@@ -7,6 +7,7 @@ After a change that means to change them: ``MTL_GOLDEN=write pytest tests/golden
 difference.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -44,10 +45,21 @@ SETTINGS = [
 ]
 
 
+def processor():
+    """Which processor this is: matrix products of two that name the same capability may differ in the last digit."""
+    info = Path("/proc/cpuinfo")
+    first = info.read_text().split("\n\n")[0] if info.is_file() else ""
+    fields = dict(line.split(":", 1) for line in first.splitlines() if ":" in line)
+    known = {name.strip(): value.strip() for name, value in fields.items()}
+    names = ("vendor_id", "cpu family", "model", "stepping", "cache size")
+    flags = hashlib.sha256(known.get("flags", "").encode()).hexdigest()[:8]
+    return " ".join([*(known.get(name, "?").replace(" ", "") for name in names), flags])
+
+
 def platform_lines():
     return [
         f"# torch {torch.__version__}",
-        f"# processor {platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        f"# processor {platform.machine()} {torch.backends.cpu.get_cpu_capability()} {processor()}",
     ]
 
 
