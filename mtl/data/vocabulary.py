@@ -111,6 +111,17 @@ class Vocabulary:
         )
         return text
 
+    @property
+    def base(self) -> Vocabulary:
+        """This vocabulary without the special tokens that a strategy added."""
+        own = {token: self._special[token] for token in SPECIAL}
+        return Vocabulary(self._tokenizer, base_size=self.base_size, special=own)
+
+    @property
+    def added(self) -> dict[str, int]:
+        """Ids of the special tokens that a strategy added, by token."""
+        return {token: i for token, i in self._special.items() if token not in SPECIAL}
+
     def special(self, token: str) -> int:
         """Id of a special token.
 
