@@ -56,6 +56,8 @@ class Strategy(nn.Module, ABC):
     """How draws become steps."""
     reads: ClassVar[Literal["tasks", "corpus"]] = "tasks"
     """What it is trained on: labelled rows of the tasks, or running text."""
+    pretraining: float = 0.0
+    """Share of the budget's tokens that goes to language-model pretraining where ``pretrain.tokens`` is null."""
     apart: bool = False
     """Whether a step comes as one batch for each of its tasks, rather than one for all."""
     packing: Literal["every_epoch", "once"] = "every_epoch"
