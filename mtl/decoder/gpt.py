@@ -184,6 +184,13 @@ class Decoder(nn.Module):
             mask = cache.mask(tokens.shape[1], tokens.device)
             if positions is None:
                 positions = cache.positions(tokens.shape[1], tokens.device)
+        x = self.embed(tokens, positions)
+        for block in self.blocks:
+            x = block(x, mask, cache)
+        return self.finish(x)
+
+    def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
+        """(B, T) tokens and their positions (None: 0 to T-1) -> (B, T, D): what the first block reads."""
         if positions is None:
             if tokens.shape[1] > self.context:
                 raise ValueError(
@@ -193,10 +200,10 @@ class Decoder(nn.Module):
         else:
             position = self.position_embedding(positions)
         x = self.token_embedding(tokens) + position
-        if self.training and self.config.dropout:
-            x = F.dropout(x, self.config.dropout)
-        for block in self.blocks:
-            x = block(x, mask, cache)
+        return F.dropout(x, self.config.dropout) if self.training and self.config.dropout else x
+
+    def finish(self, x: Tensor) -> Tensor:
+        """(B, T, D) of the last block -> hidden states, normed where the decoder has a final layer norm."""
         return x if self.final_norm is None else self.final_norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:

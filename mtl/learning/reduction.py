@@ -39,11 +39,17 @@ def task_example_mean(terms: np.ndarray, tasks: np.ndarray) -> np.ndarray:
     return (1 / of_task[tasks] / np.count_nonzero(of_task)).astype(np.float32)
 
 
+def task_example_sum(terms: np.ndarray, tasks: np.ndarray) -> np.ndarray:
+    """Sum over the tasks present of each task's example mean: the tasks' models are apart, each on its own loss."""
+    return (1 / np.bincount(tasks)[tasks]).astype(np.float32)
+
+
 REDUCTIONS: dict[str, Weigh] = {
     "token_mean": token_mean,
     "example_mean": example_mean,
     "task_token_mean": task_token_mean,
     "task_example_mean": task_example_mean,
+    "task_example_sum": task_example_sum,
 }
 
 
