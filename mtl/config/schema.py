@@ -132,19 +132,60 @@ class SuiteConfig:
     """The tasks of the suite."""
 
 
+MixtureRule = Literal["proportional", "capped", "equal", "temperature", "explicit"]
+NestedRule = Literal[MixtureRule, "nested"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureGroup:
+    """Tasks that share one rate of a nested mixture."""
+
+    tasks: list[str]
+    """The tasks of the group."""
+    rule: MixtureRule = "proportional"
+    """How often each is drawn among them."""
+    temperature: float = 1.0
+    """As for a mixture (``temperature`` only)."""
+    cap: int | None = None
+    """As for a mixture."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Relative rate of each task of the group (``explicit`` only)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixturePoint:
+    """What a mixture is at one moment of training; what is null is as the mixture says."""
+
+    at: float
+    """Share of the budget that is spent, 0 to 1."""
+    rule: NestedRule | None = None
+    """In place of the mixture's name."""
+    temperature: float | None = None
+    """As for a mixture (``temperature`` only)."""
+    cap: int | None = None
+    """As for a mixture."""
+    rates: dict[str, float] | None = None
+    """As for a mixture (``explicit`` and ``nested`` only)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MixtureConfig:
     """How often each task is drawn."""
 
-    name: Literal["proportional", "capped", "equal", "temperature", "explicit"]
+    name: NestedRule
     """``proportional`` to rows; ``capped``: to rows up to ``cap``; ``equal``; ``temperature``: rows ** (1/temperature);
-    ``explicit``: ``rates``."""
+    ``explicit``: ``rates``; ``nested``: ``rates`` between ``groups``, each with a rule of its own."""
     temperature: float = 1.0
     """1 is proportional, large tends to equal."""
     cap: int | None = None
     """Rows of a task count at most this many, applied before the temperature (T5 3.5.2)."""
     rates: dict[str, float] = field(default_factory=dict)
-    """Relative rate of each task (``explicit`` only)."""
+    """Relative rate of each task (``explicit``) or of each group (``nested``)."""
+    groups: dict[str, MixtureGroup] = field(default_factory=dict)
+    """Groups of tasks, each task in exactly one (``nested`` only)."""
+    schedule: list[MixturePoint] = field(default_factory=list)
+    """What the mixture becomes over training: between two points the share of each task changes linearly, after the
+    last it stays. The mixture itself stands at 0 unless a point does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from mtl.config.keys import as_dataclass, expected, fields, mapping_value, members
+from mtl.config.keys import as_dataclass, expected, fields, is_list, mapping_value, members
 
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 MISSING = "???"
@@ -123,6 +123,9 @@ def _is_plausible(member: Any, value: Any) -> bool:
 def _clean(tp: Any, value: Any, key: tuple[str, ...], problems: list[Problem]) -> Any:
     """Drop what is unknown (and say so) and what is still missing."""
     inner = as_dataclass(tp)
+    if isinstance(value, list) and is_list(tp):
+        element = next(typing.get_args(m)[0] for m in members(tp) if typing.get_origin(m) is list)
+        return [_clean(element, v, (*key, str(i)), problems) for i, v in enumerate(value)]
     if not isinstance(value, dict):
         return value
     if inner is None:

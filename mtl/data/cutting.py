@@ -62,6 +62,31 @@ def rearrange(
     return order[np.repeat(starts, moved) + within], bounds
 
 
+def shard(lengths: np.ndarray, pieces: int) -> list[np.ndarray]:
+    """Split a step's rows into ``pieces`` of about equal tokens; all together are exactly the step.
+
+    :param lengths: (n,) tokens of each row of the step.
+    :return: For each piece the ascending positions of its rows; a piece is empty where rows are too few.
+    """
+    owner = np.zeros(len(lengths), dtype=np.int64)
+    if pieces > 1:
+        load = [0] * pieces
+        for i in np.argsort(-lengths, kind="stable").tolist():
+            owner[i] = load.index(min(load))
+            load[owner[i]] += int(lengths[i])
+    return [np.flatnonzero(owner == piece) for piece in range(pieces)]
+
+
+def whole_shares(wanted: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers near ``wanted`` that sum to ``total`` (largest remainders; of equal ones the first)."""
+    wanted = np.maximum(wanted, 0)
+    wanted = wanted * (total / wanted.sum())
+    shares = np.floor(wanted + 1e-9).astype(np.int64)  # a rate such as 0.1 is not exact
+    rest = total - int(shares.sum())
+    shares[np.argsort(-np.round(wanted - shares, 9), kind="stable")[:rest]] += 1
+    return shares
+
+
 def _greedy(ends: np.ndarray, limit: int, most: int | None = None) -> np.ndarray:
     """Fill each step as far as it goes; gives up beyond ``most`` bounds."""
     bounds = [0]

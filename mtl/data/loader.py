@@ -12,8 +12,8 @@ import numpy as np
 from mtl.config.errors import UserError
 from mtl.config.schema import BudgetConfig
 from mtl.data.batch import Batch, collate, idle_batch
-from mtl.data.cutting import cut
-from mtl.data.plan import Plan, Step, shard
+from mtl.data.cutting import cut, shard
+from mtl.data.plan import Plan, Step
 from mtl.data.store import EncodedSplit
 
 Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -42,8 +42,8 @@ class Budgeted:
 def planned_totals(plan: Plan, budget: BudgetConfig) -> Budgeted:
     """The steps and tokens of a budget: the last step is the first that reaches it.
 
-    An epoch is as many draws as there are training rows, see :class:`mtl.data.plan.Plan`; half an epoch is half
-    of its steps.
+    An epoch of the budget is as many draws as there are training rows; half an epoch of the plan (see
+    :class:`mtl.data.plan.Plan`) is half of its steps.
 
     :raises UserError: Where not exactly one of tokens, steps and epochs is given, or it is not above 0.
     """
@@ -57,6 +57,8 @@ def planned_totals(plan: Plan, budget: BudgetConfig) -> Budgeted:
     ((unit, limit),) = given.items()
     if not (limit > 0 and math.isfinite(limit)):
         raise UserError("a budget is above 0", where=f"budget.{unit}={limit}")
+    if unit == "epochs":
+        limit *= plan.pass_draws / plan.epoch_draws
 
     epochs: list[np.ndarray] = []
     steps = tokens = 0
@@ -97,7 +99,7 @@ class TrainLoader:
     def __init__(
         self,
         stores: Sequence[EncodedSplit],
-        plan: Plan,
+        plan: Plan | Replay,
         *,
         steps: int,
         start: int = 0,

@@ -18,9 +18,13 @@ from typing import Literal
 import numpy as np
 
 from mtl.config.errors import UserError
-from mtl.data.cutting import cut, evenly, grouped_by_length, rearrange
+from mtl.config.schema import BudgetConfig
+from mtl.data.cutting import cut, evenly, grouped_by_length, rearrange, whole_shares
+from mtl.data.mixture import Schedule
+from mtl.data.pacing import pacing
 
 Composition = Literal["one_task", "every_task", "mixed"]
+Packing = Literal["every_epoch", "once"]
 
 BLOCK_ROWS = 4096
 """Permutations of a task smaller than this are drawn several at once."""
@@ -69,10 +73,14 @@ class _State:
     step: int
     tokens: np.ndarray
     """(K,) tokens of each task so far."""
+    rows: np.ndarray
+    """(K,) rows of each task so far."""
+    wanted: np.ndarray
+    """(K,) float64: draws of each task so far as the rates would have them."""
     quota: np.ndarray
     """(K,) draws of each task so far by the mixture."""
     position: np.ndarray
-    """(K,) draws of each task so far, with those that ``every_task`` adds."""
+    """(K,) draws of each task so far, with those that ``every_task`` adds; batches, where packed once."""
 
 
 class Plan:
@@ -81,9 +89,12 @@ class Plan:
     - The p-th draw of a task is row ``permutation_e[p mod n_k]`` with ``e = p // n_k``: every row once a pass.
       The permutation depends on the seed, the task's key and e, so a task is read in the same order whichever
       other tasks there are.
-    - An epoch is N draws, shared out by the rates to within one draw (counted from the start of training).
+    - An epoch is N draws, shared out by the rates to within one draw (counted from the start of training). Under a
+      schedule it is shorter, and has the rates of its middle.
     - ``one_task``: the draws of each task, grouped by length, become batches; the batches of all tasks are
-      merged and shuffled (MT-DNN algorithm 1).
+      merged and shuffled. With ``packing="once"`` the rows of a task become batches once, and an epoch draws whole
+      batches, to within half a batch of the rates: the p-th draw of a task is batch ``permutation_e[p mod B_k]`` of its
+      B_k, ``e = p // B_k``. With proportional rates that is every batch once an epoch (MT-DNN algorithm 1).
     - ``mixed``: all draws are shuffled, then cut into steps.
     - ``every_task``: each task's draws are dealt evenly over the steps, at least one to each; a task with fewer
       draws than steps is drawn more often than its rate says.
@@ -92,26 +103,36 @@ class Plan:
     most that many on average.
 
     :param lengths: (n_k,) tokens of each row, for each task.
-    :param rates: Share of draws of each task, see :func:`mtl.data.mixture.rates`; 0 leaves a task out.
+    :param rates: Share of draws of each task, see :func:`mtl.data.mixture.rates`, or their schedule; 0 leaves a
+        task out.
     :param keys: Name of each task.
+    :param packing: Whether ``one_task`` batches are packed anew every epoch, or once for all epochs.
+    :param budget: What the shares of the budget in a schedule are shares of: its tokens, steps or epochs.
     :raises UserError: Where ``every_task`` cannot have a row of each task within ``batch_tokens``.
     """
 
     def __init__(
         self,
         lengths: Sequence[np.ndarray],
-        rates: Sequence[float],
+        rates: Sequence[float] | Schedule,
         *,
         keys: Sequence[str],
         composition: Composition,
         batch_tokens: int,
         seed: int,
+        packing: Packing = "every_epoch",
+        budget: BudgetConfig | None = None,
     ):
-        if not len(lengths) == len(rates) == len(keys) == len(set(keys)):
+        if not isinstance(rates, Schedule):
+            rates = Schedule(tuple(keys), np.zeros(1), np.array([rates], dtype=np.float64))
+        if not len(lengths) == rates.rates.shape[1] == len(keys) == len(set(keys)):
             raise ValueError("`lengths`, `rates` and `keys` should have one entry for each task.")
+        if packing == "once" and composition != "one_task":
+            raise ValueError(f"Only `one_task` batches are packed once. Found {composition}.")
         # In the order of the names, so that the order in which tasks are given changes nothing.
         order = sorted(range(len(keys)), key=lambda k: keys[k])
-        self._drawn = np.array([k for k in order if rates[k] > 0], dtype=np.int64)
+        highest = rates.rates.max(axis=0)
+        self._drawn = np.array([k for k in order if highest[k] > 0], dtype=np.int64)
         if not len(self._drawn) or not all(len(lengths[k]) for k in self._drawn):
             raise ValueError(
                 "Each task that is drawn should have at least one row, and one be drawn."
@@ -123,14 +144,29 @@ class Plan:
         self._seed = seed
         self._keys = [keys[k] for k in self._drawn]
         self._lengths = [np.asarray(lengths[k], dtype=np.int64) for k in self._drawn]
-        weights = np.array([rates[k] for k in self._drawn], dtype=np.float64)
-        self._rates = weights / weights.sum()
+        self._schedule = rates
         self._sizes = np.array([len(values) for values in self._lengths], dtype=np.int64)
-        self.epoch_draws = int(self._sizes.sum())
-        """Draws of an epoch: N."""
+        self.pass_draws = int(self._sizes.sum())
+        """As many draws as there are rows: N."""
+        self.epoch_draws = self.pass_draws
+        """Draws of an epoch."""
+        self._pacing = None
+        if not rates.is_constant:
+            means = np.array([values.mean() for values in self._lengths])
+            self._pacing = pacing(
+                budget,
+                tasks=len(self._drawn),
+                draw_tokens=float(rates.rates[:, self._drawn].mean(axis=0) @ means),
+                pass_draws=self.pass_draws,
+                batch_tokens=batch_tokens,
+            )
+            self.epoch_draws = self._pacing.draws
         nothing = np.zeros(len(self._drawn), dtype=np.int64)
-        self._states = [_State(step=0, tokens=nothing, quota=nothing, position=nothing)]
+        self._states = [_State(0, nothing, nothing, nothing.astype(np.float64), nothing, nothing)]
         self._last: tuple[int, _Epoch] | None = None
+        self._packed = (
+            [self._pack(k) for k in range(len(self._drawn))] if packing == "once" else None
+        )
         self._lock = threading.RLock()
         if composition == "every_task":
             self._check_room()
@@ -164,9 +200,7 @@ class Plan:
         here = slice(0, epoch.bounds[steps - state.step])
         rows = np.zeros(self.tasks, dtype=np.int64)
         tokens = np.zeros(self.tasks, dtype=np.int64)
-        rows[self._drawn] = state.position + np.bincount(
-            epoch.tasks[here], minlength=len(self._drawn)
-        )
+        rows[self._drawn] = state.rows + np.bincount(epoch.tasks[here], minlength=len(self._drawn))
         tokens[self._drawn] = state.tokens + self._tokens_by_task(
             epoch.tasks[here], epoch.lengths[here]
         )
@@ -191,19 +225,60 @@ class Plan:
         if self._last is not None and self._last[0] == number:
             return self._last[1]
         state = self._states[number]
-        quota = _shares(
-            self._rates * self.epoch_draws * (number + 1) - state.quota, self.epoch_draws
-        )
-        if self.composition == "every_task":
-            steps = self._every_task_steps(quota)
-            draws = np.maximum(quota, steps)
+        rates = self._rates(number, state)
+        if self._pacing is None:
+            wanted = rates * self.epoch_draws * (number + 1)
         else:
-            draws = quota
-        columns = [self._draws(k, int(state.position[k]), int(draws[k])) for k in range(len(draws))]
+            wanted = state.wanted + rates * self.epoch_draws
+        random = self._random("order", number)
+        if self._packed is not None:
+            epoch, draws = self._whole_batches(self._packed, wanted, state.position, random)
+            quota = draws
+        else:
+            quota = whole_shares(wanted - state.quota, self.epoch_draws)
+            epoch, draws = self._rows(quota, rates, state.position, random)
+        if len(self._states) == number + 1:
+            self._states.append(
+                _State(
+                    step=state.step + len(epoch.bounds) - 1,
+                    tokens=state.tokens + self._tokens_by_task(epoch.tasks, epoch.lengths),
+                    rows=state.rows + np.bincount(epoch.tasks, minlength=len(self._drawn)),
+                    wanted=wanted,
+                    quota=state.quota + quota,
+                    position=state.position + draws,
+                )
+            )
+        self._last = (number, epoch)
+        return epoch
+
+    def _rates(self, number: int, state: _State) -> np.ndarray:
+        """The shares of the drawn tasks in an epoch that begins at ``state``."""
+        progress = 0.0
+        if self._pacing is not None:
+            progress = self._pacing.middle(number, state.step, int(state.tokens.sum()))
+        weights = self._schedule.rates_at(progress)[self._drawn]
+        shares: np.ndarray = weights / weights.sum()
+        return shares
+
+    def _rows(
+        self,
+        quota: np.ndarray,
+        rates: np.ndarray,
+        position: np.ndarray,
+        random: np.random.Generator,
+    ) -> tuple[_Epoch, np.ndarray]:
+        """An epoch of single draws, and how many there are of each task."""
+        draws = quota
+        if self.composition == "every_task":
+            steps = self._every_task_steps(quota, rates > 0)
+            draws = np.where(rates > 0, np.maximum(quota, steps), quota)
+        columns = [
+            self._draws(self._keys[k], int(self._sizes[k]), int(position[k]), int(draws[k]))
+            for k in range(len(draws))
+        ]
         tasks = np.repeat(np.arange(len(draws), dtype=np.int32), draws)
         rows = np.concatenate(columns)
         lengths = np.concatenate([self._lengths[k][c] for k, c in enumerate(columns)])
-        random = self._random("order", number)
         if self.composition == "every_task":
             order, bounds = evenly(draws, steps)
         elif self.composition == "mixed":
@@ -211,18 +286,7 @@ class Plan:
             bounds = cut(lengths[order], self.batch_tokens)
         else:
             order, bounds = self._one_task(lengths, draws, random)
-        epoch = _Epoch(tasks[order], rows[order], lengths[order], bounds)
-        if len(self._states) == number + 1:
-            self._states.append(
-                _State(
-                    step=state.step + len(bounds) - 1,
-                    tokens=state.tokens + self._tokens_by_task(tasks, lengths),
-                    quota=state.quota + quota,
-                    position=state.position + draws,
-                )
-            )
-        self._last = (number, epoch)
-        return epoch
+        return _Epoch(tasks[order], rows[order], lengths[order], bounds), draws
 
     def _one_task(
         self, lengths: np.ndarray, draws: np.ndarray, random: np.random.Generator
@@ -240,26 +304,62 @@ class Plan:
         merged = np.concatenate(sizes)
         return rearrange(np.concatenate(orders), merged, random.permutation(len(merged)))
 
-    def _draws(self, k: int, first: int, count: int) -> np.ndarray:
-        """Rows of the draws ``first`` to ``first + count`` of a task."""
-        n = int(self._sizes[k])
+    def _pack(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """(n_k,) rows of a task batch by batch, and the bounds of its batches: those of its first pass."""
+        rows = self._draws(self._keys[k], int(self._sizes[k]), 0, int(self._sizes[k]))
+        lengths = self._lengths[k][rows]
+        order = grouped_by_length(lengths, self.batch_tokens)
+        return rows[order], cut(lengths[order], self.batch_tokens)
+
+    def _whole_batches(
+        self,
+        packed: Sequence[tuple[np.ndarray, np.ndarray]],
+        wanted: np.ndarray,
+        position: np.ndarray,
+        random: np.random.Generator,
+    ) -> tuple[_Epoch, np.ndarray]:
+        """An epoch of whole batches, and how many there are of each task."""
+        batches = np.array([len(bounds) - 1 for _, bounds in packed])
+        missing = wanted * batches / self._sizes - position
+        counts = np.maximum(np.floor(missing + 0.5), 0).astype(np.int64)
+        if not counts.any():
+            counts[np.argmax(missing)] = 1
+        rows, tasks, sizes = [], [], []
+        for k, (own, bounds) in enumerate(packed):
+            purpose = f"batches of {self._keys[k]}"
+            for b in self._draws(purpose, int(batches[k]), int(position[k]), int(counts[k])):
+                rows.append(own[bounds[b] : bounds[b + 1]])
+                tasks.append(k)
+                sizes.append(len(rows[-1]))
+        of_row = np.repeat(np.array(tasks, dtype=np.int32), sizes)
+        whole = np.concatenate(rows)
+        lengths = np.concatenate(
+            [self._lengths[k][own] for k, own in zip(tasks, rows, strict=True)]
+        )
+        order, bounds = rearrange(
+            np.arange(len(whole)), np.array(sizes), random.permutation(len(sizes))
+        )
+        return _Epoch(of_row[order], whole[order], lengths[order], bounds), counts
+
+    def _draws(self, purpose: str, n: int, first: int, count: int) -> np.ndarray:
+        """(count,) the draws ``first`` to ``first + count`` out of n, each once before any comes again."""
         passes = max(1, BLOCK_ROWS // n)
         block_rows = n * passes
         blocks = range(first // block_rows, -(-(first + count) // block_rows))
         drawn = [np.zeros(0, dtype=np.int64)]
         for block in blocks:
             rows = np.tile(np.arange(n), (passes, 1))
-            drawn.append(self._random(self._keys[k], block).permuted(rows, axis=1).reshape(-1))
+            drawn.append(self._random(purpose, block).permuted(rows, axis=1).reshape(-1))
         offset = first - blocks.start * block_rows if count else 0
         return np.concatenate(drawn)[offset : offset + count]
 
-    def _every_task_steps(self, quota: np.ndarray) -> int:
-        """The fewest steps that hold at most ``batch_tokens`` on average, with a row of each task in each."""
+    def _every_task_steps(self, quota: np.ndarray, present: np.ndarray) -> int:
+        """The fewest steps that hold at most ``batch_tokens`` on average, with a row of each present task in each."""
         means = np.array([values.mean() for values in self._lengths])
         below, above = 0, int(quota.max())
         while above - below > 1:
             middle = (below + above) // 2
-            if float(np.maximum(quota / middle, 1) @ means) <= self.batch_tokens:
+            if float(np.maximum(quota / middle, present) @ means) <= self.batch_tokens:
                 above = middle
             else:
                 below = middle
@@ -278,28 +378,3 @@ class Plan:
     def _random(self, purpose: str, number: int) -> np.random.Generator:
         name = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
         return np.random.Generator(np.random.PCG64([self._seed, name, number]))
-
-
-def shard(lengths: np.ndarray, pieces: int) -> list[np.ndarray]:
-    """Split a step's rows into ``pieces`` of about equal tokens; all together are exactly the step.
-
-    :param lengths: (n,) tokens of each row of the step.
-    :return: For each piece the ascending positions of its rows; a piece is empty where rows are too few.
-    """
-    owner = np.zeros(len(lengths), dtype=np.int64)
-    if pieces > 1:
-        load = [0] * pieces
-        for i in np.argsort(-lengths, kind="stable").tolist():
-            owner[i] = load.index(min(load))
-            load[owner[i]] += int(lengths[i])
-    return [np.flatnonzero(owner == piece) for piece in range(pieces)]
-
-
-def _shares(wanted: np.ndarray, total: int) -> np.ndarray:
-    """Whole numbers near ``wanted`` that sum to ``total`` (largest remainders; of equal ones the first)."""
-    wanted = np.maximum(wanted, 0)
-    wanted = wanted * (total / wanted.sum())
-    shares = np.floor(wanted + 1e-9).astype(np.int64)  # a rate such as 0.1 is not exact
-    rest = total - int(shares.sum())
-    shares[np.argsort(-np.round(wanted - shares, 9), kind="stable")[:rest]] += 1
-    return shares

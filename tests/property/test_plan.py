@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl.config.errors import UserError
-from mtl.data.cutting import cut
-from mtl.data.plan import Composition, Plan, Step, shard
+from mtl.data.cutting import cut, shard
+from mtl.data.plan import Composition, Plan, Step
 
 compositions = st.sampled_from(get_args(Composition))
 NAMES = ["sst2", "rte", "copa", "trec"]
