@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -25,6 +25,7 @@ from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning import reading
+from mtl.learning.copies import Copies
 from mtl.learning.strategy import Strategy
 from mtl.record.folder import RunFolder
 from mtl.record.predictions import write_predictions
@@ -40,6 +41,8 @@ class Loaded:
 
     tasks: tuple[Task, ...]
     """What is evaluated."""
+    corpus: Task | None
+    """Running text, where the run reads any."""
     trained: tuple[Task, ...]
     """What is trained on: the tasks, or the corpus for a strategy that reads running text."""
     overlap: tuple[Overlap, ...]
@@ -73,10 +76,39 @@ def load_data(config: FitConfig, strategy: Strategy) -> Loaded:
     overlap = find_overlap(tasks) if shown else []
     if config.data.exclude_overlap and overlap:
         tasks = exclude_overlap(tasks, overlap)
-    trained = tasks
+    reads_corpus = strategy.reads == "corpus"
+    corpus = None
+    if reads_corpus or pretraining_tokens(config, strategy):
+        corpus = load_corpus(config.corpus, tasks, config.data, seed=config.seed)
+    trained = (corpus,) if reads_corpus and corpus is not None else tuple(tasks)
+    return Loaded(tuple(tasks), corpus, trained, tuple(overlap))
+
+
+def pretraining_tokens(config: FitConfig, strategy: Strategy) -> int:
+    """Tokens of the language-model stage: as written, else the strategy's share of the budget.
+
+    :raises UserError: The share of a budget that is not in tokens, or language modelling before language modelling.
+    """
+    tokens = config.pretrain.tokens
     if strategy.reads == "corpus":
-        trained = [load_corpus(config.corpus, tasks, config.data, seed=config.seed)]
-    return Loaded(tuple(tasks), tuple(trained), tuple(overlap))
+        if tokens:
+            raise UserError(
+                f"strategy '{config.strategy['name']}' is language modelling already",
+                where=f"pretrain.tokens={tokens}",
+                hints=["give it a larger budget instead"],
+            )
+        return 0
+    if tokens is not None or not strategy.pretraining:
+        return tokens or 0
+    if config.init_from is not None or config.decoder.pretrained is not None:
+        return 0
+    if config.budget.tokens is None:
+        raise UserError(
+            f"strategy '{config.strategy['name']}' pretrains on a share of budget.tokens, which is not given",
+            where="budget",
+            hints=["say how long it pretrains: pretrain.tokens=N, 0 for not at all"],
+        )
+    return round(config.budget.tokens * strategy.pretraining)
 
 
 def make_vocabulary(config: FitConfig, loaded: Loaded) -> Vocabulary:
@@ -103,19 +135,20 @@ def load_vocabulary(config: TokenizerConfig) -> Vocabulary:
             where="tokenizer=folder",
             hints=["tokenizer.folder=DIR"],
         )
-    with _written(f"tokenizer.folder={config.folder}", config.folder):
+    with written(f"tokenizer.folder={config.folder}", config.folder):
         return Vocabulary.load(config.folder)
 
 
-def make_decoder(
-    config: DecoderConfig, base: Vocabulary, vocabulary: Vocabulary, seed: int
-) -> Decoder:
-    """The shared decoder: new, or from a pretrained folder whose vocabulary must be the base one."""
+def new_decoder(config: DecoderConfig, base: Vocabulary, seed: int) -> Decoder:
+    """A decoder with an embedding for each token of ``base``: drawn, or from a pretrained folder of that vocabulary.
+
+    :raises UserError: A pretrained decoder of another vocabulary or shape.
+    """
     if config.pretrained is None:
-        return Decoder(config, vocabulary.size, base_vocabulary=base.size, seed=seed)
+        return Decoder(config, base.size, seed=seed)
     from mtl.decoder.huggingface import load_pretrained
 
-    with _written(f"decoder.pretrained={config.pretrained}", config.pretrained):
+    with written(f"decoder.pretrained={config.pretrained}", config.pretrained):
         decoder, size = load_pretrained(config.pretrained, config.dropout)
     if size != base.base_size:
         raise UserError(
@@ -123,18 +156,31 @@ def make_decoder(
             where=f"decoder.pretrained={config.pretrained}",
             hints=["give the tokenizer it was trained with: tokenizer=folder tokenizer.folder=DIR"],
         )
-    decoder.resize_vocabulary(vocabulary.size, seed)
+    decoder.resize_vocabulary(base.size, seed)
     return decoder
 
 
-def build_strategy(
-    config: FitConfig, strategy: Strategy, trained: Sequence[Task], base: Vocabulary
-) -> Vocabulary:
-    """Build the strategy around its decoder; returns the vocabulary with the strategy's own tokens."""
-    vocabulary = base.with_special(strategy.special_tokens(trained))
-    decoder = make_decoder(config.decoder, base, vocabulary, config.seed)
-    strategy.build(decoder, trained, vocabulary, seed=config.seed)
-    return vocabulary
+def each_alone(strategy: Strategy) -> bool:
+    """Whether the last thing a strategy's run does is to train a copy for each task."""
+    return strategy.stages()[-1].each
+
+
+def make_model(
+    config: FitConfig, tasks: Sequence[Task], build: Callable[[Strategy, Sequence[Task]], None]
+) -> Strategy:
+    """What answers at the end of a run: the strategy, or a copy of it for each task.
+
+    :param build: Builds a new strategy for some of the tasks.
+    """
+    strategy = make_strategy(config)
+    if not each_alone(strategy):
+        build(strategy, tasks)
+        return strategy
+    copies = {}
+    for task in tasks:
+        copies[task.name] = make_strategy(config)
+        build(copies[task.name], (task,))
+    return Copies(copies)
 
 
 def restore(folder: Path, checkpoint: Path) -> tuple[FitConfig, Strategy]:
@@ -147,20 +193,26 @@ def restore(folder: Path, checkpoint: Path) -> tuple[FitConfig, Strategy]:
     strategy = make_strategy(config)
     saved = read_checkpoint(checkpoint)
     vocabulary = Vocabulary.load(folder / "tokenizer")
-    decoder = Decoder(DecoderConfig(**{**saved["decoder"], "pretrained": None}), vocabulary.size)
+    shape = DecoderConfig(**{**saved["decoder"], "pretrained": None})
     if strategy.reads == "corpus":
         trained = [Task.without_rows(corpus_task_config(config.corpus))]
     else:
         trained = [Task.without_rows(config.task[name]) for name in config.tasks]
-    strategy.build(decoder, trained, vocabulary)
-    load_weights(strategy, checkpoint)
-    return config, strategy
+
+    def build(one: Strategy, tasks: Sequence[Task]) -> None:
+        one.build(Decoder(shape, vocabulary.size), tasks, vocabulary)
+
+    model = make_model(config, trained, build)
+    load_weights(model, checkpoint)
+    return config, model
 
 
 def encode_split(
     strategy: Strategy, task: Task, split: Split, purpose: Purpose, data: DataConfig
 ) -> EncodedSplit:
     """The split as the strategy reads it, tokenised once and cached by content."""
+    if isinstance(strategy, Copies):
+        strategy = strategy.of(task)
     vocabulary, context = strategy.vocabulary, strategy.decoder.context
 
     def encode(example: Example) -> list[Encoded]:
@@ -225,7 +277,11 @@ def load_weights(strategy: Strategy, checkpoint: Path) -> None:
     :raises UserError: no such checkpoint, or one of another shape.
     """
     saved = read_checkpoint(checkpoint)["state_dict"]
-    weights = {key.removeprefix("strategy."): value for key, value in saved.items()}
+    weights = {
+        key.removeprefix("strategy."): value
+        for key, value in saved.items()
+        if key.startswith("strategy.")
+    }
     try:
         strategy.load_state_dict(weights)
     except RuntimeError as error:
@@ -234,6 +290,15 @@ def load_weights(strategy: Strategy, checkpoint: Path) -> None:
             where=str(checkpoint),
             hints=[line.strip() for line in str(error).splitlines()[1:4]],
         ) from None
+
+
+def save_model(strategy: Strategy, checkpoint: Path, *, steps: int) -> None:
+    """Write the weights of a whole model as a checkpoint, in one step."""
+    weights = {f"strategy.{name}": weight for name, weight in strategy.state_dict().items()}
+    shape = asdict(strategy.decoder.config)
+    partial_file = checkpoint.with_name(f".{checkpoint.name}.partial")
+    torch.save({"state_dict": weights, "decoder": shape, "global_step": steps}, partial_file)
+    partial_file.replace(checkpoint)
 
 
 def save_answers(folder: RunFolder, task: Task, split: Split, answers: Sequence[Answer]) -> None:
@@ -251,7 +316,7 @@ def save_answers(folder: RunFolder, task: Task, split: Split, answers: Sequence[
 
 
 @contextmanager
-def _written(where: str, found: str) -> Iterator[None]:
+def written(where: str, found: str) -> Iterator[None]:
     """Say of an error inside a folder also which setting named the folder."""
     try:
         yield

@@ -15,9 +15,12 @@ from mtl.record.folder import RunFolder
 
 FOLDER_VARIABLE = "MTL_RUN_FOLDER"
 """Tells the processes that Lightning starts beside this one which folder the run has."""
+PART_VARIABLE = "MTL_RUN_PART"
+"""Tells them which of the run's trainings they are started for; they end with it."""
 
 VARIABLES = (
     FOLDER_VARIABLE,
+    PART_VARIABLE,
     "MASTER_ADDR",
     "MASTER_PORT",
     "NODE_RANK",
@@ -30,6 +33,11 @@ VARIABLES = (
 def is_first() -> bool:
     """Whether this is the process a person started, rather than one that Lightning started beside it."""
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
+
+
+def takes_part(part: str) -> bool:
+    """Whether this process trains the part: all do but those that were started for another one."""
+    return os.environ.get(PART_VARIABLE, part) == part
 
 
 def occupied_folder(config: FitConfig) -> RunFolder | None:
@@ -77,8 +85,9 @@ def _claim(config: FitConfig, path: str) -> RunFolder:
 
 
 @contextmanager
-def for_other_processes(folder: RunFolder, config: FitConfig) -> Iterator[None]:
-    """Within it, processes that Lightning starts repeat this command line; give them one that names this very run.
+def for_other_processes(folder: RunFolder, config: FitConfig, part: str) -> Iterator[None]:
+    """Within it, processes that Lightning starts repeat this command line; give them one that names this very run, and
+    the part of it that they are to train.
 
     What Lightning tells them through this process's environment is taken back afterwards: it would read it as its
     own the next time.
@@ -89,6 +98,7 @@ def for_other_processes(folder: RunFolder, config: FitConfig) -> Iterator[None]:
     arguments, before = sys.argv[1:], {name: os.environ.get(name) for name in VARIABLES}
     sys.argv[1:] = ["--config-dir", str(folder.path.absolute()), "--config-name", "config"]
     os.environ[FOLDER_VARIABLE] = str(folder.path.absolute())
+    os.environ[PART_VARIABLE] = part
     try:
         yield
     finally:

@@ -4,48 +4,55 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 
+from mtl.accounting import summarise
 from mtl.assembly import (
     Loaded,
-    build_strategy,
     encode_split,
     limited,
     load_data,
     load_weights,
     make_strategy,
-    make_vocabulary,
+    pretraining_tokens,
     read_checkpoint,
     save_answers,
+    save_model,
     score_notes,
 )
-from mtl.claiming import for_other_processes, is_first, new_folder, occupied_folder
+from mtl.claiming import (
+    for_other_processes,
+    is_first,
+    new_folder,
+    occupied_folder,
+    takes_part,
+)
 from mtl.config.errors import Interrupted, UserError
 from mtl.config.schema import FitConfig
-from mtl.data.loader import planned_totals
-from mtl.data.mixture import rates
-from mtl.data.plan import Plan
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.learning.evaluation import answer_split
 from mtl.learning.interruption import interrupt, interruptions
-from mtl.learning.ledger import cost
 from mtl.learning.module import NonFiniteLossError
 from mtl.learning.strategy import Strategy
-from mtl.learning.supervisor import LAST, Scored
+from mtl.learning.supervisor import BEST, LAST, Scored
 from mtl.learning.training import Listener, Trained, check_devices, train
+from mtl.parts import Part, trainings
+from mtl.pretraining import FOLDER as PRETRAINING
+from mtl.pretraining import Pretraining
 from mtl.record.curves import draw_curves
 from mtl.record.folder import RunFolder
 from mtl.record.progress import Progress
 from mtl.record.recorder import Recorder
 from mtl.record.run import Run
-from mtl.record.summary import Data, Summary, git_state, versions, write_summary
+from mtl.record.summary import Summary, git_state, write_summary
 from mtl.record.tracking import Tracker, make_tracker
 from mtl.scoring.metrics import check_metrics
 from mtl.scoring.score import TaskScore, average, score_task
+from mtl.starting import starting_point
 from mtl.tasks.task import Answer, Split, Task
 
 
@@ -87,44 +94,25 @@ class _Fitting:
 
     def __init__(self, config: FitConfig, strategy: Strategy, progress: Progress):
         self.config = config
-        self.strategy = strategy
         self.progress = progress
-        self.loaded = self._load()
-        self.budgeted = planned_totals(self.plan, config.budget)
-
-    def _load(self) -> Loaded:
-        config, progress, strategy = self.config, self.progress, self.strategy
-        with progress.stage(f"loading {len(config.tasks)} tasks"):
-            loaded = load_data(config, strategy)
-        with progress.stage("building the vocabulary"):
-            base = make_vocabulary(config, loaded)
-        build_strategy(config, strategy, loaded.trained, base)
+        self.loaded = self._load(strategy)
+        with progress.stage("building the vocabulary and the decoder"):
+            self.start = starting_point(config, self.loaded)
+        tokens = pretraining_tokens(config, strategy)
+        self.pretraining = (
+            Pretraining(config, self.loaded, self.start, tokens, progress) if tokens else None
+        )
         with progress.stage("tokenising the training rows"):
-            self.stores = [
-                encode_split(strategy, task, task.train, "train", config.data)
-                for task in loaded.trained
-                if task.train is not None
-            ]
-        sizes = {
-            task.name: len(store) for task, store in zip(loaded.trained, self.stores, strict=True)
-        }
-        # A corpus is one source: there is nothing to mix.
-        self.rates = (
-            rates(sizes, config.mixture) if strategy.reads == "tasks" else dict.fromkeys(sizes, 1.0)
-        )
-        self.plan = Plan(
-            [store.lengths for store in self.stores],
-            list(self.rates.values()),
-            keys=list(self.rates),
-            composition=strategy.composition,
-            batch_tokens=config.batch.tokens,
-            seed=config.seed,
-        )
-        return loaded
+            self.trainings = trainings(config, self.loaded, self.start)
+        self.model = self.trainings.model
+
+    def _load(self, strategy: Strategy) -> Loaded:
+        with self.progress.stage(f"loading {len(self.config.tasks)} tasks"):
+            return load_data(self.config, strategy)
 
     def run(self, folder: RunFolder) -> None:
         config = self.config
-        resume = (folder.path / "checkpoints" / LAST).is_file()
+        resume = any(folder.path.glob(f"**/{LAST}"))
         tracker = make_tracker(
             folder, enabled=config.record.mlflow and is_first(), uri=config.record.tracking_uri
         )
@@ -136,9 +124,10 @@ class _Fitting:
                 folder.say(f"{word}: {config.strategy['name']}, seed {config.seed}")
                 self._save_vocabulary(folder)
                 self._start(tracker, folder)
-            trained = self._train(folder, recorder, resume)
+            pretrained = self._pretrain(folder)
+            trained = self._train(folder, recorder)
             if is_first():
-                self._report(folder, recorder, trained)
+                self._report(folder, recorder, trained, pretrained)
             ending = "finished"
         except (Interrupted, KeyboardInterrupt) as interruption:
             ending = "interrupted"
@@ -159,7 +148,7 @@ class _Fitting:
 
     def _save_vocabulary(self, folder: RunFolder) -> None:
         """Keep the vocabulary beside the run; a resumed run must find the one it began with."""
-        ours, kept = self.strategy.vocabulary, folder.path / "tokenizer"
+        ours, kept = self.model.vocabulary, folder.path / "tokenizer"
         if kept.is_dir() and Vocabulary.load(kept).fingerprint != ours.fingerprint:
             raise UserError(
                 "the training text is no longer what this run began with: it gives another vocabulary",
@@ -168,68 +157,131 @@ class _Fitting:
             )
         ours.save(kept)
 
-    def _train(self, folder: RunFolder, recorder: Recorder, resume: bool) -> Trained:
-        config, strategy, budgeted = self.config, self.strategy, self.budgeted
-        total = len(budgeted.cumulative)
+    def _pretrain(self, folder: RunFolder) -> dict[str, Any] | None:
+        """The language-model stage, and every model built anew around what came of it."""
+        if self.pretraining is None:
+            return None
+        self.progress.title = PRETRAINING
+        with for_other_processes(folder, self.config, PRETRAINING):
+            self.start, ledger = self.pretraining.run(folder, first=is_first())
+        for part in self.trainings.parts:
+            self.start.build(part.strategy, part.strategy.tasks, part.strategy.vocabulary)
+        return ledger
+
+    def _train(self, folder: RunFolder, recorder: Recorder) -> list[Trained]:
+        """Every part in its order, each from where the one before it ended; finished ones are only read."""
+        trained, steps, tokens = [], 0, 0
         if is_first():
-            # A run that ended before its first checkpoint begins anew.
-            folder.truncate_after(
-                read_checkpoint(folder.last_checkpoint)["global_step"] if resume else 0
-            )
-        selection = self._selection_stores()
+            folder.truncate_after(self._steps_saved(folder))
+        for part in self.trainings.parts:
+            if takes_part(part.name):
+                if part.source is not None:
+                    self._begin_with(part, folder)
+                self.progress.title = part.name or self.config.strategy["name"]
+                trained.append(self._train_part(part, folder, recorder, steps, tokens))
+            steps += part.budgeted.steps
+            tokens += part.budgeted.tokens
+        return trained
+
+    def _steps_saved(self, folder: RunFolder) -> int:
+        """Steps that no checkpoint has to repeat, of all parts. A run that ended before its first begins anew."""
+        saved = 0
+        for part in self.trainings.parts:
+            checkpoint = part.folder(folder) / LAST
+            if not checkpoint.is_file():
+                break
+            saved += read_checkpoint(checkpoint)["global_step"]
+        return saved
+
+    def _begin_with(self, part: Part, folder: RunFolder) -> None:
+        """Give a model the weights of the stage before."""
+        assert part.source is not None
+        before = part.source.strategy
+        load_weights(before, self._chosen(part.source, folder))
+        known = before.state_dict()
+        part.strategy.load_state_dict({name: known[name] for name in part.strategy.state_dict()})
+
+    def _chosen(self, part: Part, folder: RunFolder) -> Any:
+        """The checkpoint of a part that counts: its best on the selection rows, or its last."""
+        best = part.folder(folder) / BEST
+        wanted = self.config.evaluation.checkpoint == "best" and best.is_file()
+        return best if wanted else part.folder(folder) / LAST
+
+    def _train_part(
+        self, part: Part, folder: RunFolder, recorder: Recorder, steps: int, tokens: int
+    ) -> Trained:
+        """
+        :param steps: Steps of all parts before.
+        :param tokens: Tokens of all parts before.
+        """
+        config, whole, checkpoints = self.config, self.trainings, part.folder(folder)
+        selection = self._selection_stores(part)
 
         def step_done(step: int, losses: Mapping[str, float], learning_rate: float) -> None:
-            tokens = int(budgeted.cumulative[step - 1])
-            self.progress.update(step, total, tokens, budgeted.tokens, losses, learning_rate)
-
-        listener = Listener(
-            score=lambda: self._select(selection), log=recorder.metrics, step_done=step_done
-        )
-        with for_other_processes(folder, config):
-            return train(
-                strategy,
-                self.stores,
-                self.plan,
-                budgeted.cumulative,
-                config,
-                folder.path / "checkpoints",
-                listener,
-                resume=resume,
+            seen = tokens + int(part.budgeted.cumulative[step - 1])
+            self.progress.update(
+                steps + step, whole.steps, seen, whole.tokens, losses, learning_rate
             )
 
-    def _selection_stores(self) -> list[tuple[Task, Split, EncodedSplit]]:
-        config = self.config
-        tasks = [task for task in self.loaded.tasks if task.selection is not None]
-        if self.strategy.reads == "corpus":
-            tasks += self.loaded.trained
+        def log(step: int, seen: int, values: Mapping[str, float]) -> None:
+            recorder.metrics(steps + step, tokens + seen, values)
+
+        listener = Listener(
+            score=lambda: self._select(part, selection), log=log, step_done=step_done
+        )
+        with for_other_processes(folder, config, part.name):
+            return train(
+                part.strategy,
+                part.stores,
+                part.plan,
+                part.budgeted.cumulative,
+                replace(config, optimizer=part.optimizer),
+                checkpoints,
+                listener,
+                resume=(checkpoints / LAST).is_file(),
+                shares=part.shares,
+            )
+
+    def _selection_stores(self, part: Part) -> list[tuple[Task, Split, EncodedSplit]]:
+        config, strategy = self.config, part.strategy
+        corpus = strategy.reads == "corpus"
+        tasks = [*self.loaded.tasks, *strategy.tasks] if corpus else strategy.tasks
         found = []
         with self.progress.stage("tokenising the selection rows"):
             for task in tasks:
-                assert task.selection is not None
-                split = limited(task.selection, config.evaluation.selection_rows)
-                found.append(
-                    (task, split, encode_split(self.strategy, task, split, "answer", config.data))
-                )
+                if task.selection is not None:
+                    split = limited(task.selection, config.evaluation.selection_rows)
+                    store = encode_split(strategy, task, split, "answer", config.data)
+                    found.append((task, split, store))
         return found
 
-    def _select(self, selection: Sequence[tuple[Task, Split, EncodedSplit]]) -> Scored:
+    def _select(self, part: Part, selection: Sequence[tuple[Task, Split, EncodedSplit]]) -> Scored:
         """Score the selection rows. A strategy that reads a corpus is selected by its held-out text alone, so
         that no label takes part in training it."""
         scores = [
-            self._score(task, split, store, resamples=0)[0] for task, split, store in selection
+            self._score(part.strategy, task, split, store, resamples=0)[0]
+            for task, split, store in selection
         ]
         values = {
             f"{score.task}/selection_{name}": value.value
             for score in scores
             for name, value in score.metrics.items()
         }
-        corpus = [score for score in scores if score.task in {t.name for t in self.loaded.trained}]
-        chosen = corpus if self.strategy.reads == "corpus" else scores
-        value = float(average(chosen)["value"])
-        return Scored(value, {**values, "selection_average": value})
+        own = {task.name for task in part.strategy.tasks}
+        value = float(average([score for score in scores if score.task in own])["value"])
+        if len(own) == len(self.loaded.trained):
+            values["selection_average"] = value
+        return Scored(value, values)
 
     def _score(
-        self, task: Task, split: Split, store: EncodedSplit, *, resamples: int, alone: bool = False
+        self,
+        strategy: Strategy,
+        task: Task,
+        split: Split,
+        store: EncodedSplit,
+        *,
+        resamples: int,
+        alone: bool = False,
     ) -> tuple[TaskScore, list[Answer]]:
         world = (
             1
@@ -239,33 +291,57 @@ class _Fitting:
         rank = torch.distributed.get_rank() if world > 1 else 0
         with self.progress.stage(f"scoring {task.name}"):
             answers = answer_split(
-                self.strategy,
+                strategy,
                 task,
                 store,
                 batch_tokens=self.config.evaluation.batch_tokens,
-                device=self.strategy.decoder.device,
+                device=strategy.decoder.device,
                 rank=rank,
                 world=world,
             )
             return score_task(task, split, answers, resamples=resamples), answers
 
-    def _report(self, folder: RunFolder, recorder: Recorder, trained: Trained) -> None:
+    def _report(
+        self,
+        folder: RunFolder,
+        recorder: Recorder,
+        trained: Sequence[Trained],
+        pretrained: dict[str, Any] | None,
+    ) -> None:
         config = self.config
-        best = config.evaluation.checkpoint == "best" and trained.best_step is not None
-        load_weights(self.strategy, folder.best_checkpoint if best else folder.last_checkpoint)
+        for name in (LAST, BEST) if self.trainings.several else ():
+            self._gather(folder, name)
+        best = config.evaluation.checkpoint == "best" and folder.best_checkpoint.is_file()
+        load_weights(self.model, folder.best_checkpoint if best else folder.last_checkpoint)
         scores, notes = [], {}
         for task in self.loaded.tasks:
             split = limited(task.report, config.evaluation.rows)
-            store = encode_split(self.strategy, task, split, "answer", config.data)
+            store = encode_split(self.model, task, split, "answer", config.data)
             score, answers = self._score(
-                task, split, store, resamples=config.evaluation.resamples, alone=True
+                self.model, task, split, store, resamples=config.evaluation.resamples, alone=True
             )
             scores.append(score)
             notes[task.name] = score_notes(split, store)
             save_answers(folder, task, split, answers)
-        summary = self._summary(scores, notes, trained)
+        summary = summarise(
+            config,
+            self.loaded,
+            self.trainings,
+            trained,
+            scores,
+            notes,
+            start=self.start,
+            pretrained=pretrained,
+        )
         write_summary(folder, summary)
         self._finish(folder, recorder, summary, scores)
+
+    def _gather(self, folder: RunFolder, name: str) -> None:
+        """Write the checkpoint of the whole model from those of the parts that made it."""
+        for part in self.trainings.final:
+            own = part.folder(folder) / name
+            load_weights(part.strategy, own if own.is_file() else part.folder(folder) / LAST)
+        save_model(self.model, folder.path / "checkpoints" / name, steps=self.trainings.steps)
 
     def _finish(
         self, folder: RunFolder, recorder: Recorder, summary: Summary, scores: Sequence[TaskScore]
@@ -276,57 +352,13 @@ class _Fitting:
             for name, value in score.metrics.items()
         }
         values["average"] = float(summary["average"]["value"] or 0.0)
-        recorder.tracker.log(self.budgeted.tokens, values)
+        recorder.tracker.log(self.trainings.tokens, values)
         with self.progress.stage("drawing the learning curves"):
             draw_curves(folder, title=f"{self.config.strategy['name']}, seed {self.config.seed}")
         for path in (folder.config, folder.summary, folder.curves, folder.log):
             if path.is_file():
                 recorder.tracker.artifact(path)
         folder.say("finished")
-
-    def _summary(
-        self, scores: Sequence[TaskScore], notes: Mapping[str, list[str]], trained: Trained
-    ) -> Summary:
-        config, loaded = self.config, self.loaded
-        names = [task.name for task in loaded.trained]
-        rows = dict(zip(names, self.budgeted.rows_by_task.tolist(), strict=True))
-        tokens = dict(zip(names, self.budgeted.tokens_by_task.tolist(), strict=True))
-        sizes = dict(zip(names, map(len, self.stores), strict=True))
-        return {
-            "strategy": config.strategy["name"],
-            "balance": config.balance.name,
-            "seed": config.seed,
-            "status": "finished",
-            "tasks": {
-                score.task: {**score.as_summary(), "notes": notes[score.task]}  # type: ignore[typeddict-item]
-                for score in scores
-            },
-            "average": average(scores),  # type: ignore[typeddict-item]
-            "ledger": cost(
-                self.strategy,
-                self.stores,
-                self.plan,
-                steps=trained.steps,
-                seconds=trained.seconds,
-                pieces=config.batch.accumulate * trained.devices,
-            ),  # type: ignore[typeddict-item]
-            "data": {task.name: _data(task) for task in (*loaded.trained, *loaded.tasks)},
-            "mixture": {
-                name: {
-                    "planned": self.rates[name],
-                    "tokens": tokens[name],
-                    "rows": rows[name],
-                    "passes": rows[name] / sizes[name],
-                }
-                for name in names
-            },
-            "overlap": [
-                {**asdict(found), "excluded": config.data.exclude_overlap}  # type: ignore[typeddict-item]
-                for found in loaded.overlap
-            ],
-            "versions": versions(),
-            "git": git_state(),
-        }
 
     def _start(self, tracker: Tracker, folder: RunFolder) -> None:
         config = self.config
@@ -345,16 +377,6 @@ class _Fitting:
                 "run_dir": folder.path.absolute(),
             },
         )
-
-
-def _data(task: Task) -> Data:
-    splits = {"train": task.train, "selection": task.selection, "report": task.report}
-    present = {purpose: split for purpose, split in splits.items() if split is not None}
-    return {
-        "fingerprint": "-".join(split.fingerprint for split in present.values()),
-        "rows": {purpose: len(split.examples) for purpose, split in present.items()},
-        "notes": [split.note for split in present.values() if split.note],
-    }
 
 
 def _flat(

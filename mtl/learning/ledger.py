@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mtl.data.plan import Plan
+from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
 from mtl.learning.strategy import Strategy
 from mtl.tasks.task import Task
@@ -38,7 +39,7 @@ def peak_memory_bytes() -> int:
 def cost(
     strategy: Strategy,
     stores: Sequence[EncodedSplit],
-    plan: Plan,
+    plan: Plan | Replay,
     *,
     steps: int,
     seconds: float,

@@ -49,7 +49,7 @@ class MultiTaskModule(pl.LightningModule):
 
     :param strategy: The paradigm, built.
     :param optimizer: AdamW and its schedule.
-    :param tokens_after: (steps,) tokens consumed when each step of the budget is over; the schedule follows them.
+    :param shares: (steps,) share of the budget that is over after each step; the schedule follows it.
     :param seed: Seeds dropout anew at every step, so that a resumed run draws the same masks.
     :param describe_row: Names a training row for a message, from the index of its task and its position.
     """
@@ -59,14 +59,14 @@ class MultiTaskModule(pl.LightningModule):
         strategy: Strategy,
         *,
         optimizer: OptimizerConfig,
-        tokens_after: np.ndarray,
+        shares: np.ndarray,
         seed: int,
         describe_row: Callable[[int, int], str],
     ):
         super().__init__()
         self.strategy = strategy
         self._optimizer = optimizer
-        self._shares = tokens_after / tokens_after[-1]
+        self._shares = shares
         self._seed = seed
         self._describe_row = describe_row
         self._names = [task.name for task in strategy.tasks]

@@ -21,6 +21,7 @@ from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig, TrainerConfig
 from mtl.data.loader import TrainLoader
 from mtl.data.plan import Plan
+from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
 from mtl.learning.interruption import interruptions
 from mtl.learning.module import MultiTaskModule
@@ -55,7 +56,9 @@ class Trained:
 class TrainingData(pl.LightningDataModule):
     """The rows of the plan from the step the trainer stands at; a resumed trainer stands where it stopped."""
 
-    def __init__(self, stores: list[EncodedSplit], plan: Plan, steps: int, strategy: Strategy):
+    def __init__(
+        self, stores: list[EncodedSplit], plan: Plan | Replay, steps: int, strategy: Strategy
+    ):
         super().__init__()
         self._stores, self._plan, self._steps = stores, plan, steps
         self._weigh = reduction(strategy.reduction)
@@ -79,13 +82,14 @@ class TrainingData(pl.LightningDataModule):
 def train(
     strategy: Strategy,
     stores: list[EncodedSplit],
-    plan: Plan,
+    plan: Plan | Replay,
     tokens_after: np.ndarray,
     config: FitConfig,
     checkpoints: Path,
     listener: Listener,
     *,
     resume: bool,
+    shares: np.ndarray | None = None,
 ) -> Trained:
     """Train for the steps of ``tokens_after``; go on from ``last.ckpt`` where ``resume`` says so.
 
@@ -93,6 +97,7 @@ def train(
     :param stores: Encoded training rows of each of ``strategy.tasks``.
     :param tokens_after: (steps,) tokens consumed when each step is over.
     :param checkpoints: Folder of ``last.ckpt`` and ``best.ckpt``.
+    :param shares: (steps,) share of the schedule that is over after each step; null follows the tokens.
     """
     steps = len(tokens_after)
     tasks = strategy.tasks
@@ -105,7 +110,7 @@ def train(
     module = MultiTaskModule(
         strategy,
         optimizer=config.optimizer,
-        tokens_after=tokens_after,
+        shares=tokens_after / tokens_after[-1] if shares is None else shares,
         seed=config.seed,
         describe_row=describe_row,
     )

@@ -46,7 +46,8 @@ class Progress:
     """
 
     def __init__(self, title: str = "", *, shown: bool | None = None):
-        self._title = title
+        self.title = title
+        """Stands before the bar: what is being trained."""
         self._shown = sys.stderr.isatty() if shown is None else shown
         self._moment: _Moment | None = None
         self._speeds: deque[tuple[float, int]] = deque()
@@ -128,7 +129,7 @@ class Progress:
             bar.add_column(ratio=1, min_width=8)
             bar.add_column(no_wrap=True, justify="right")
             bar.add_row(
-                Text(f"{self._title} {moment.step / max(moment.total_steps, 1):4.0%}".strip()),
+                Text(f"{self.title} {moment.step / max(moment.total_steps, 1):4.0%}".strip()),
                 ProgressBar(total=max(moment.total_steps, 1), completed=moment.step),
                 Text(progress_line(moment, self._speed(now, moment.tokens))),
             )

@@ -86,7 +86,15 @@ class Ledger(TypedDict):
     peak_memory_bytes: int
     parameters: Parameters
     pretraining_tokens: int
-    """Tokens the decoder was trained on before this run."""
+    """Tokens the decoder was trained on before the tasks: in this run's language-model stage, or in the run it starts
+    from."""
+    budget: NotRequired[str]
+    """How each training's budget was found: ``shared`` by all tasks; where every task is trained alone ``divided``
+    among them, ``whole`` for each, or ``like`` and the run whose exposure is repeated."""
+    pretraining: NotRequired[dict[str, Any]]
+    """Corpus, tokens, steps, operations and seconds of the language-model stage."""
+    stages: NotRequired[dict[str, Any]]
+    """What each training cost, where there are several."""
 
 
 class Data(TypedDict):
@@ -113,6 +121,8 @@ class Exposure(TypedDict):
 
     planned: float
     """Share of the draws the mixture plans for the task."""
+    share: float
+    """Share of the rows that were drawn."""
     tokens: int
     rows: int
     passes: float

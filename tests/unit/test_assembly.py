@@ -16,6 +16,7 @@ from mtl.config.compose import compose
 from mtl.config.errors import CombinedUserError, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.store import EncodedSplit
+from mtl.starting import Start, starting_point
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,12 @@ def loaded(config):
     return assembly.load_data(config, assembly.make_strategy(config))
 
 
+def build(config, strategy, tasks, base):
+    vocabulary = base.with_special(strategy.special_tokens(tasks))
+    starting_point(config, loaded(config)).build(strategy, tasks, vocabulary)
+    return vocabulary
+
+
 def built(*overrides):
     config = configured(*overrides)
     strategy = assembly.make_strategy(config)
@@ -43,7 +50,7 @@ def built(*overrides):
         strategy,
         data,
         base,
-        assembly.build_strategy(config, strategy, data.trained, base),
+        build(config, strategy, data.trained, base),
     )
 
 
@@ -170,7 +177,8 @@ def test_a_pretrained_decoder_keeps_its_weights_for_the_tokens_it_knows():
     trained = Decoder(config.decoder, base.base_size, seed=3)
     save_pretrained(trained, "kept")
     other = replace(config.decoder, pretrained="kept")
-    decoder = assembly.make_decoder(other, base, vocabulary, seed=5)
+    start = Start(base, assembly.new_decoder(other, base, seed=5), seed=5)
+    decoder = start.decoder_for(vocabulary)
     assert decoder.token_embedding.weight.shape[0] == vocabulary.size
     torch.testing.assert_close(
         decoder.token_embedding.weight[: base.base_size],

@@ -58,7 +58,7 @@ class Bench:
         self.module = MultiTaskModule(
             Strategy(),
             optimizer=OptimizerConfig(),
-            tokens_after=np.ones(steps),
+            shares=np.ones(steps),
             seed=0,
             describe_row=lambda task, row: "",
         )

@@ -1,0 +1,189 @@
+"""The language-model stage before the tasks: done once for a decoder, corpus, length and seed, then reused by all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtl.assembly import Loaded, encode_split, limited
+from mtl.config.schema import FitConfig
+from mtl.data import cache
+from mtl.data.loader import planned_totals
+from mtl.data.plan import Plan
+from mtl.data.store import EncodedSplit
+from mtl.learning.evaluation import answer_split
+from mtl.learning.language_modelling import LanguageModelling
+from mtl.learning.ledger import cost
+from mtl.learning.supervisor import Scored
+from mtl.learning.training import Listener, train
+from mtl.record.files import to_json, write_atomically
+from mtl.record.folder import RunFolder
+from mtl.record.progress import Progress
+from mtl.scoring.score import score_task
+from mtl.starting import Start
+from mtl.tasks.task import Split
+
+FOLDER = "pretraining"
+"""Folder of a run that says how its decoder was pretrained."""
+WEIGHTS, LEDGER, METRICS = "decoder.pt", "ledger.json", "metrics.jsonl"
+
+
+class Pretraining:
+    """Tokens of running text for the decoder of a start.
+
+    The result is cached under a hash of all that decides it: the initial decoder, the corpus, the tokens, optimizer,
+    step size and seed. Whoever needs it first trains it inside the run folder (``pretraining/``, resumable there) and
+    publishes it; later runs copy what the record says of it and take the weights.
+
+    :param tokens: Tokens of the stage, more than 0; the last step may go a little beyond.
+    :raises UserError: A corpus that cannot be read.
+    """
+
+    def __init__(
+        self, config: FitConfig, loaded: Loaded, start: Start, tokens: int, progress: Progress
+    ):
+        assert loaded.corpus is not None
+        assert loaded.corpus.train is not None
+        rate = config.pretrain.learning_rate or config.optimizer.learning_rate
+        self.config = replace(config, optimizer=replace(config.optimizer, learning_rate=rate))
+        self.start, self.progress = start, progress
+        self.corpus = loaded.corpus
+        self.tokens = tokens
+        shape = {**asdict(start.decoder.config), "name": None}
+        self.key = cache.content_key(
+            "pretraining",
+            json.dumps(
+                [
+                    shape,
+                    start.base.fingerprint,
+                    loaded.corpus.train.fingerprint,
+                    tokens,
+                    asdict(self.config.optimizer),
+                    asdict(config.batch),
+                    config.trainer.precision,
+                    config.seed,
+                ],
+                sort_keys=True,
+            ),
+        )
+        self.entry = cache.cache_root(config.data.cache) / f"pretrained-{self.key}"
+        if not self.entry.is_dir():
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Encode and plan, so that what is wrong is said before anything is created."""
+        config, corpus = self.config, self.corpus
+        self.strategy = LanguageModelling()
+        self.strategy.build(self.start.decoder, [corpus], self.start.base, seed=config.seed)
+        assert corpus.train is not None
+        with self.progress.stage("tokenising the corpus"):
+            self.store = encode_split(self.strategy, corpus, corpus.train, "train", config.data)
+        self.plan = Plan(
+            [self.store.lengths],
+            [1.0],
+            keys=[corpus.name],
+            composition=self.strategy.composition,
+            batch_tokens=config.batch.tokens,
+            seed=config.seed,
+        )
+        budget = replace(config.budget, tokens=self.tokens, steps=None, epochs=None, like=None)
+        self.budgeted = planned_totals(self.plan, budget)
+
+    def run(self, folder: RunFolder, *, first: bool) -> tuple[Start, dict[str, Any]]:
+        """The start with a pretrained decoder, and the stage's ledger.
+
+        :param first: Whether this process writes.
+        """
+        own = RunFolder(folder.path / FOLDER)
+        decoder = self.start.decoder
+        if self.entry.is_dir():
+            weights = torch.load(self.entry / WEIGHTS, map_location="cpu", weights_only=True)
+            decoder.load_state_dict(weights)
+            if first and not (own.path / LEDGER).is_file():
+                shutil.rmtree(own.path, ignore_errors=True)  # another run came first
+                own.path.mkdir()
+                for name in (METRICS, LEDGER):
+                    shutil.copy(self.entry / name, own.path / name)
+        else:
+            self._train(own, first)
+        pretrained = replace(self.start, tokens=self.start.tokens + self.tokens)
+        if not first:
+            return pretrained, {}
+        ledger: dict[str, Any] = json.loads((own.path / LEDGER).read_text(encoding="utf-8"))
+        return pretrained, {"corpus": self.corpus.name, **ledger}
+
+    def _train(self, own: RunFolder, first: bool) -> None:
+        config = self.config
+        resume = own.last_checkpoint.is_file()
+        if first:
+            own.path.mkdir(exist_ok=True)
+            step = _step(own.last_checkpoint) if resume else 0
+            own.truncate_after(step)
+        split = limited(self.corpus.selection, config.evaluation.selection_rows)  # type: ignore[arg-type]
+        held_out = encode_split(self.strategy, self.corpus, split, "answer", config.data)
+        total = self.budgeted
+
+        def step_done(step: int, losses: Mapping[str, float], learning_rate: float) -> None:
+            tokens = int(total.cumulative[step - 1])
+            self.progress.update(step, total.steps, tokens, total.tokens, losses, learning_rate)
+
+        def log(step: int, tokens: int, values: Mapping[str, float]) -> None:
+            own.append_metrics({"step": step, "tokens": tokens, **values})
+
+        trained = train(
+            self.strategy,
+            [self.store],
+            self.plan,
+            total.cumulative,
+            config,
+            own.last_checkpoint.parent,
+            Listener(score=lambda: self._score(split, held_out), log=log, step_done=step_done),
+            resume=resume,
+        )
+        if not first:
+            return
+        ledger = cost(
+            self.strategy,
+            [self.store],
+            self.plan,
+            steps=trained.steps,
+            seconds=trained.seconds,
+            pieces=config.batch.accumulate * trained.devices,
+        )
+        kept = {name: ledger[name] for name in ("tokens", "steps", "flops", "seconds")}
+        write_atomically(own.path / LEDGER, to_json(kept, indent=2) + "\n")
+        cache.build(self.entry.name, lambda place: self._publish(own, place), config.data.cache)
+        shutil.rmtree(own.last_checkpoint.parent)
+
+    def _publish(self, own: RunFolder, place: Path) -> None:
+        torch.save(self.strategy.decoder.state_dict(), place / WEIGHTS)
+        for name in (METRICS, LEDGER):
+            shutil.copy(own.path / name, place / name)
+
+    def _score(self, split: Split, store: EncodedSplit) -> Scored:
+        with self.progress.stage(f"scoring {self.corpus.name}"):
+            answers = answer_split(
+                self.strategy,
+                self.corpus,
+                store,
+                batch_tokens=self.config.evaluation.batch_tokens,
+                device=self.strategy.decoder.device,
+            )
+            score = score_task(self.corpus, split, answers, resamples=0)
+        values = {
+            f"{self.corpus.name}/selection_{name}": value.value
+            for name, value in score.metrics.items()
+        }
+        # The last weights are taken whatever the score: nothing is selected here.
+        return Scored(0.0, values)
+
+
+def _step(checkpoint: Path) -> int:
+    step: int = torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"]
+    return step

@@ -1,0 +1,146 @@
+"""Where the weights of a run begin: drawn anew, a Hugging Face folder, or a finished run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl.assembly import Loaded, make_vocabulary, new_decoder, read_checkpoint, written
+from mtl.config.errors import UserError
+from mtl.config.schema import DecoderConfig, FitConfig
+from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.gpt import Decoder
+from mtl.learning.strategy import Strategy
+from mtl.record.folder import RunFolder
+from mtl.record.summary import read_summary
+
+SHAPE = ("trunk", "layers", "width", "heads", "context", "norm")
+"""What two decoders must have in common for one to start from the other."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights a run begins with.
+
+    Every model of the run is given a decoder of its own by :meth:`decoder_for`, equal to the last bit in all that the
+    models have in common.
+    """
+
+    base: Vocabulary
+    """The vocabulary before a strategy adds tokens."""
+    decoder: Decoder
+    """With one embedding for each token of ``base``."""
+    seed: int
+    tokens: int = 0
+    """Tokens the decoder was trained on before this run."""
+    layers: int | None = None
+    """Blocks that are kept, see ``pretrain.layers``; None keeps all."""
+    added: Mapping[str, Tensor] = field(default_factory=dict)
+    """(D,) embeddings of tokens that an earlier run's strategy added, by token."""
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
+    """Weights an earlier run had beside its decoder, by their name in the strategy."""
+
+    def decoder_for(self, vocabulary: Vocabulary) -> Decoder:
+        """A decoder with these weights, and new embeddings for what the vocabulary has beyond ``base``."""
+        decoder = copy.deepcopy(self.decoder)
+        decoder.resize_vocabulary(vocabulary.size, self.seed)
+        with torch.no_grad():
+            for token, embedding in self.added.items():
+                if token in vocabulary.added:
+                    decoder.token_embedding.weight[vocabulary.special(token)] = embedding
+        if self.layers is not None:
+            from mtl.decoder.building import keep_layers
+
+            keep_layers(decoder, self.layers, self.seed)
+        return decoder
+
+    def build(self, strategy: Strategy, tasks: Any, vocabulary: Vocabulary) -> None:
+        """Build a strategy around a decoder of its own; heads of the same name and shape are taken over."""
+        strategy.build(self.decoder_for(vocabulary), tasks, vocabulary, seed=self.seed)
+        own = strategy.state_dict()
+        known = {
+            name: weight
+            for name, weight in self.beside.items()
+            if name in own and own[name].shape == weight.shape
+        }
+        strategy.load_state_dict(known, strict=False)
+
+
+def starting_point(config: FitConfig, loaded: Loaded) -> Start:
+    """The starting point a config names.
+
+    :raises UserError: Two starting points, a run that is not finished or has no single decoder, another shape, or
+        ``pretrain.layers`` without anything to keep.
+    """
+    given = {
+        "init_from": config.init_from,
+        "decoder.pretrained": config.decoder.pretrained,
+        "pretrain.tokens": config.pretrain.tokens or None,
+    }
+    named = [f"{key}={value}" for key, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise UserError("a run has one starting point", where=" ".join(named))
+    if config.init_from is not None:
+        return _of_run(config, config.init_from)
+    base = make_vocabulary(config, loaded)
+    decoder = new_decoder(config.decoder, base, config.seed)
+    return Start(base, decoder, config.seed, layers=config.pretrain.layers)
+
+
+def _of_run(config: FitConfig, path: str) -> Start:
+    where = f"init_from={path}"
+    folder = RunFolder.open(path, where=where)
+    with written(where, path):
+        ledger = read_summary(folder)["ledger"]
+    best = config.evaluation.checkpoint == "best" and folder.best_checkpoint.is_file()
+    saved = read_checkpoint(folder.best_checkpoint if best else folder.last_checkpoint)
+    weights = {
+        key.removeprefix("strategy."): value
+        for key, value in saved["state_dict"].items()
+        if key.startswith("strategy.")
+    }
+    own = {
+        key.removeprefix("decoder."): value
+        for key, value in weights.items()
+        if key.startswith("decoder.")
+    }
+    if not own:
+        raise UserError(
+            "that run has a decoder for each task, so there is no one decoder to start from",
+            where=where,
+            hints=["name a run in which all tasks share a decoder"],
+        )
+    _check_shape(DecoderConfig(**saved["decoder"]), config.decoder, where)
+    vocabulary = Vocabulary.load(folder.path / "tokenizer")
+    decoder = new_decoder(config.decoder, vocabulary.base, config.seed)
+    rows = own.pop("token_embedding.weight")
+    decoder.load_state_dict(
+        {**own, "token_embedding.weight": rows[: decoder.vocabulary_size].clone()}
+    )
+    return Start(
+        vocabulary.base,
+        decoder,
+        config.seed,
+        tokens=ledger["tokens"] + ledger["pretraining_tokens"],
+        layers=config.pretrain.layers,
+        added={token: rows[i].clone() for token, i in vocabulary.added.items()},
+        beside={key: value for key, value in weights.items() if not key.startswith("decoder.")},
+    )
+
+
+def _check_shape(there: DecoderConfig, here: DecoderConfig, where: str) -> None:
+    differing = [name for name in SHAPE if getattr(there, name) != getattr(here, name)]
+    if differing:
+        raise UserError(
+            f"the decoder of that run has another shape than decoder={here.name}",
+            where=where,
+            hints=[
+                f"decoder.{name}={getattr(there, name)} there, {getattr(here, name)} here"
+                for name in differing
+            ],
+        )
