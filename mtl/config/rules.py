@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mtl.config.mixing import fraction_names_tasks, mixture_fits
 from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig
 from mtl.config.values import Problem
 
@@ -117,24 +118,6 @@ def _tasks_are_a_set(config: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("tasks", "range", tasks, "a list that names each task once")
 
 
-def _rates_name_tasks(config: dict[str, Any]) -> Iterator[Problem]:
-    rates, tasks = get(config, "mixture.rates"), config.get("tasks")
-    if (
-        get(config, "mixture.name") == "explicit"
-        and isinstance(tasks, list)
-        and isinstance(rates, dict)
-    ):
-        if set(rates) != set(tasks):
-            words = f"one rate for each of {', '.join(map(str, tasks))}"
-            yield Problem("mixture.rates", "range", rates, words)
-    elif rates:
-        yield Problem("mixture.rates", "range", rates, "empty, unless mixture=explicit")
-    if isinstance(rates, dict):
-        for name, rate in rates.items():
-            if _is_number(rate) and rate <= 0:
-                yield Problem(f"mixture.rates.{name}", "range", rate, "more than 0")
-
-
 def _tasks_bear_their_names(config: dict[str, Any]) -> Iterator[Problem]:
     tasks = config.get("task")
     for name, task in tasks.items() if isinstance(tasks, dict) else ():
@@ -171,7 +154,8 @@ RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
         _heads_divide_width,
         _one_budget,
         _tasks_are_a_set,
-        _rates_name_tasks,
+        mixture_fits,
+        fraction_names_tasks,
         _tasks_bear_their_names,
         _betas,
         _named_part("tokenizer", "folder", "folder"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mtl.config.errors import UserError, raise_all
 from mtl.config.schema import DataConfig, TaskConfig
@@ -10,7 +10,7 @@ from mtl.tasks.checks import check_task
 from mtl.tasks.documents import join_lines
 from mtl.tasks.reading import Reader
 from mtl.tasks.sources import Rows, locate, read_rows
-from mtl.tasks.splits import cut_selection, make_split, selection_size
+from mtl.tasks.splits import cut_selection, make_split, selection_size, subsample
 from mtl.tasks.task import Split, Task
 
 
@@ -37,7 +37,13 @@ def check_tasks(configs: Iterable[TaskConfig], data: DataConfig) -> None:
     raise_all(errors)
 
 
-def load_task(config: TaskConfig, data: DataConfig, *, seed: int) -> Task:
+def load_task(
+    config: TaskConfig,
+    data: DataConfig,
+    *,
+    seed: int,
+    fraction: float | Mapping[str, float] = 1.0,
+) -> Task:
     """The task with its rows.
 
     The split that selects is never the split that is reported. Where the task file names a published
@@ -46,6 +52,8 @@ def load_task(config: TaskConfig, data: DataConfig, *, seed: int) -> Task:
     split is only evaluated: it has neither train nor selection.
 
     :param seed: Seed of the run: the same seed cuts the same rows, whatever the strategy.
+    :param fraction: Share of the training rows that is kept, more than 0 and at most 1; or such a share by the name of
+        the task, where all rows of a task without one are kept. The rows that select and report stay the same.
     :raises UserError: A task file that contradicts itself, missing data, a missing column, or bad rows.
     """
     check_task(config)
@@ -60,9 +68,11 @@ def load_task(config: TaskConfig, data: DataConfig, *, seed: int) -> Task:
         return Task(config, None, None, report)
     train = read(source.train)
     if source.validation is not None:
-        return Task(config, train, read(source.validation), report)
-    train, selection = _cut(config, train, data, seed=seed)
-    return Task(config, train, selection, report)
+        selection = read(source.validation)
+    else:
+        train, selection = _cut(config, train, data, seed=seed)
+    share = fraction.get(config.name, 1.0) if isinstance(fraction, Mapping) else fraction
+    return Task(config, _part(config, train, share, seed=seed), selection, report)
 
 
 def _read_split(config: TaskConfig, reader: Reader, data: DataConfig, split: str) -> Split:
@@ -87,6 +97,22 @@ def _documents(rows: Rows, config: TaskConfig) -> Rows:
         )
     documents = join_lines([row["text"] for row in rows.rows], how)
     return Rows(rows.split, ("text",), [{"text": document} for document in documents], rows.where)
+
+
+def _part(config: TaskConfig, train: Split, share: float, *, seed: int) -> Split:
+    """A share of the training rows, in their order."""
+    if not 0 < share <= 1:
+        raise UserError(
+            "a fraction of the training rows is more than 0 and at most 1",
+            where=f"fraction={share} (task '{config.name}')",
+        )
+    count = len(train.examples)
+    positions = subsample(train.examples, share, task=config.name, seed=seed)
+    if len(positions) == count:
+        return train
+    own = f"{len(positions)} of {count} rows of {train.name} (fraction {share:g}, seed {seed})"
+    note = f"{train.note}; {own}" if train.note else own
+    return make_split(train.name, [train.examples[position] for position in positions], note=note)
 
 
 def _cut(config: TaskConfig, train: Split, data: DataConfig, *, seed: int) -> tuple[Split, Split]:

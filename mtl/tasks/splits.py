@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,25 @@ def cut_selection(examples: Sequence[Example], size: int, *, task: str, seed: in
         if len(chosen) >= size:
             break
     return sorted(chosen[:size])
+
+
+def subsample(examples: Sequence[Example], share: float, *, task: str, seed: int) -> list[int]:
+    """Positions of ``ceil(share * n)`` of n rows, in ascending order.
+
+    Rows are ranked by a hash of the seed, the name of the task and the name of the row, and the first are taken: a
+    smaller share is part of a larger one, and a row keeps its rank whatever other rows there are.
+
+    :param share: More than 0 and at most 1.
+    """
+    # Rounded, because 0.07 * 100 is a little more than 7.
+    count = math.ceil(round(share * len(examples), 6))
+    if count >= len(examples):
+        return list(range(len(examples)))
+    rank = [
+        hashlib.sha256(f"fraction/{seed}/{task}/{example.row}".encode()).digest()
+        for example in examples
+    ]
+    return sorted(sorted(range(len(examples)), key=rank.__getitem__)[: max(count, 1)])
 
 
 def generator(name: str, seed: int) -> np.random.Generator:

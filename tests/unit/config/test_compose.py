@@ -27,6 +27,7 @@ GROUPS = (
 )
 EXTRA = {
     "mixture=explicit": ["mixture.rates={cola: 1}"],
+    "mixture=nested": ["mixture.groups={all: {tasks: [cola]}}", "mixture.rates={all: 1}"],
     "tokenizer=folder": ["tokenizer.folder=somewhere"],
 }
 

@@ -56,6 +56,17 @@ def test_permuting_labels_and_candidates_changes_nothing(write):
         assert getattr(plain, purpose).fingerprint == getattr(flipped, purpose).fingerprint
 
 
+def test_a_fraction_of_the_rows_is_that_fraction_of_the_inputs(write):
+    data = write(train=numbered(200), validation=numbered(5))
+    whole, part = (
+        load_corpus(TASKS, [load_task(reviews(), data, seed=0, fraction=fraction)], data, seed=0)
+        for fraction in (1.0, 0.1)
+    )
+    assert len(part.train.examples) == 18
+    assert set(part.train.examples) < set(whole.train.examples)
+    assert (part.selection, part.report) == (whole.selection, whole.report)
+
+
 def test_a_limit_draws_from_every_task(write):
     data = write(train=numbered(200), validation=numbered(5))
     tasks = [load_task(reviews(name=name), data, seed=0) for name in ("one", "two")]

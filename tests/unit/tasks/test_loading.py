@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from mtl.config.errors import UserError
 from mtl.config.schema import DataConfig, SourceConfig
 from mtl.tasks.documents import BLOCK, join_lines
 from mtl.tasks.loading import load_task
-from mtl.tasks.splits import cut_selection, fingerprint, selection_size
+from mtl.tasks.splits import cut_selection, fingerprint, selection_size, subsample
 from mtl.tasks.task import Example
 
 from .conftest import numbered, read_task_file, reviews
@@ -106,6 +107,66 @@ def test_cuts_are_nested_and_keep_passages_together(passages, sizes, seed):
 )
 def test_selection_size(rows, at_most, share, expected):
     assert selection_size(rows, at_most=at_most, share=share) == expected
+
+
+@given(
+    rows=st.integers(1, 200),
+    shares=st.tuples(st.floats(0.001, 1), st.floats(0.001, 1)),
+    seed=st.integers(0, 5),
+)
+def test_fractions_are_nested_and_rounded_up(rows, shares, seed):
+    examples = [example("same", row) for row in range(rows)]
+    small, large = (subsample(examples, s, task="t", seed=seed) for s in sorted(shares))
+    assert len(small) == math.ceil(round(min(shares) * rows, 6))
+    assert small == sorted(set(small))
+    assert set(small) <= set(large)
+    assert subsample(examples, 1.0, task="t", seed=seed) == list(range(rows))
+    # A row keeps its rank whatever other rows there are.
+    kept = [examples[position] for position in large]
+    assert [kept[p] for p in subsample(kept, len(small) / len(kept), task="t", seed=seed)] == [
+        examples[position] for position in small
+    ]
+
+
+def test_a_fraction_cuts_the_training_rows_alone(write):
+    data = write(train=numbered(400), validation=numbered(7))
+    whole = load_task(reviews(), data, seed=3)
+    tenth = load_task(reviews(), data, seed=3, fraction=0.1)
+    hundredth = load_task(reviews(), data, seed=3, fraction=0.01)
+    assert (tenth.selection, tenth.report) == (whole.selection, whole.report)
+    assert [len(task.train.examples) for task in (whole, tenth, hundredth)] == [360, 36, 4]
+    assert set(ids(hundredth.train)) < set(ids(tenth.train)) < set(ids(whole.train))
+    assert ids(tenth.train) == sorted(ids(tenth.train), key=lambda row: int(row.split(":")[1]))
+    assert tenth.train.note == (
+        "360 of 400 rows of train, seed 3; 36 of 360 rows of train (fraction 0.1, seed 3)"
+    )
+    assert tenth.train.fingerprint != whole.train.fingerprint
+    assert load_task(reviews(), data, seed=3, fraction=1.0) == whole
+    assert ids(load_task(reviews(), data, seed=4, fraction=0.1).train) != ids(tenth.train)
+
+
+def test_a_fraction_goes_by_the_name_of_the_task(write):
+    data = write(train=numbered(40), validation=numbered(7))
+    fraction = {"reviews": 0.5}
+    assert len(load_task(reviews(), data, seed=0, fraction=fraction).train.examples) == 18
+    other = load_task(reviews(name="other"), data, seed=0, fraction=fraction)
+    assert len(other.train.examples) == 36
+    one, two = (
+        ids(load_task(reviews(name=name), data, seed=0, fraction=0.5).train)
+        for name in ("one", "two")
+    )
+    assert set(one) != set(two)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.01, float("nan")])
+def test_a_fraction_out_of_range_is_refused(write, fraction):
+    data = write(train=numbered(40), validation=numbered(7))
+    with pytest.raises(UserError) as raised:
+        load_task(reviews(), data, seed=0, fraction=fraction)
+    assert str(raised.value) == (
+        "a fraction of the training rows is more than 0 and at most 1 "
+        f"(fraction={fraction} (task 'reviews'))"
+    )
 
 
 def test_evaluation_only(write):
