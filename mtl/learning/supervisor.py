@@ -1,10 +1,11 @@
-"""What happens between two steps: scoring, logging, checkpoints, and stopping when asked to."""
+"""What happens between two steps: logging, measuring, scoring, checkpoints, and stopping when asked to."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -34,7 +35,7 @@ class Scored:
 
 
 class Supervisor(pl.Callback):
-    """Scores the selection split, logs, writes checkpoints, and answers signals, in this order after a step.
+    """Logs, measures, scores the selection split, writes checkpoints, and answers signals, in this order after a step.
 
     ``last.ckpt`` holds all a run needs to go on as if it had never stopped; ``best.ckpt`` holds the weights that
     scored best on the selection split. Both are replaced atomically. After SIGINT or SIGTERM the step in progress
@@ -50,6 +51,9 @@ class Supervisor(pl.Callback):
     :param save_every: Steps between two checkpoints.
     :param step_done: Receives (finished steps, latest losses per task, learning rate) after every step on the first
         device.
+    :param diagnose: Measures something with the weights as they are after a number of finished steps, by name; called
+        on every device, and leaves no trace in training. None measures nothing.
+    :param diagnose_every: Steps between two measurements; the last step is one always.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class Supervisor(pl.Callback):
         log_every: int,
         save_every: int,
         step_done: StepDone,
+        diagnose: Callable[[int], Mapping[str, float]] | None = None,
+        diagnose_every: int = 1,
     ):
         self._folder = folder
         self._tokens_after = tokens_after
@@ -72,6 +78,8 @@ class Supervisor(pl.Callback):
         self._log_every = log_every
         self._save_every = save_every
         self._step_done = step_done
+        self._diagnose = diagnose
+        self._diagnose_every = diagnose_every
         self._losses: dict[str, float] = {}
         self._loss_sums: torch.Tensor | None = None
         self._steps_seen = 0
@@ -80,12 +88,14 @@ class Supervisor(pl.Callback):
         self._signal: int | None = None
         self._started = time.monotonic()
         self._seconds_before = 0.0
+        self.diagnosing_seconds = 0.0
+        """Seconds of measuring so far, which are no seconds of training."""
         self.best_value: float | None = None
         self.best_step: int | None = None
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, scoring aside, interrupted stretches included."""
+        """Seconds of training so far, scoring and measuring aside, interrupted stretches included."""
         return self._seconds_before + time.monotonic() - self._started
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,6 +103,7 @@ class Supervisor(pl.Callback):
             "best_value": self.best_value,
             "best_step": self.best_step,
             "seconds": self.seconds,
+            "diagnosing_seconds": self.diagnosing_seconds,
             "losses": dict(self._losses),
             "loss_sums": self._loss_sums,
         }
@@ -101,6 +112,7 @@ class Supervisor(pl.Callback):
         self.best_value = state_dict["best_value"]
         self.best_step = state_dict["best_step"]
         self._seconds_before = state_dict["seconds"]
+        self.diagnosing_seconds = state_dict["diagnosing_seconds"]
         self._losses = dict(state_dict["losses"])
         self._loss_sums = state_dict["loss_sums"]
 
@@ -160,6 +172,13 @@ class Supervisor(pl.Callback):
             values["learning_rate"] = self._rate
             if first:
                 self._log(step, tokens, values)
+        if self._diagnose is not None and (final or step % self._diagnose_every == 0):
+            before = self._started
+            with self._clock_stopped():
+                measured = self._diagnose(step)
+            self.diagnosing_seconds += self._started - before
+            if first:
+                self._log(step, tokens, measured)
         if step in self._score_at:
             self._select(trainer, step, tokens)
         stop = self._asked_to_stop(trainer)
@@ -171,10 +190,16 @@ class Supervisor(pl.Callback):
         if stop is not None:
             raise Interrupted(stop)
 
-    def _select(self, trainer: pl.Trainer, step: int, tokens: int) -> None:
+    @contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """What happens inside is no time of training."""
         began = time.monotonic()
-        scored = self._score()
+        yield
         self._started += time.monotonic() - began
+
+    def _select(self, trainer: pl.Trainer, step: int, tokens: int) -> None:
+        with self._clock_stopped():
+            scored = self._score()
         if trainer.is_global_zero:
             self._log(step, tokens, scored.metrics)
         if self.best_value is None or scored.value > self.best_value:
