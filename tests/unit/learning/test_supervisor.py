@@ -42,7 +42,9 @@ class Trainer:
 class Bench:
     """Steps under a supervisor, and everything it did."""
 
-    def __init__(self, folder, scores=(), score_at=(), steps=6, log_every=2, save_every=3):
+    def __init__(
+        self, folder, scores=(), score_at=(), steps=6, log_every=2, save_every=3, **diagnosis
+    ):
         self.folder, self.events, self.trainer = folder, [], Trainer()
         self.scores = iter(scores)
         self.supervisor = Supervisor(
@@ -54,6 +56,7 @@ class Bench:
             log_every=log_every,
             save_every=save_every,
             step_done=lambda step, losses, rate: None,
+            **diagnosis,
         )
         self.module = MultiTaskModule(
             Strategy(),
@@ -119,6 +122,42 @@ def test_order_of_what_happens_after_a_step(tmp_path):
     assert (tmp_path / "best.ckpt").read_text() == "step 4"
     assert (tmp_path / "last.ckpt").read_text() == "step 6"
     assert (bench.supervisor.best_value, bench.supervisor.best_step) == (0.2, 4)
+
+
+def test_measurements_come_after_the_losses_and_before_the_scores_also_at_the_end(tmp_path):
+    bench = Bench(
+        tmp_path,
+        scores=[0.2],
+        score_at=[4],
+        save_every=9,
+        diagnose=lambda step: {"conflict/mean_cosine": step / 10},
+        diagnose_every=4,
+    )
+    bench.start()
+    for _ in range(6):
+        bench.step(rate=0.5)
+    losses = {"a/loss": 3.0, "learning_rate": 0.5}
+    assert bench.events == [
+        (2, 20, losses),
+        (4, 40, losses),
+        (4, 40, {"conflict/mean_cosine": 0.4}),
+        "score",
+        (4, 40, {"selection_average": 0.2}),
+        ("save", ".best.ckpt.partial", True),
+        (6, 60, losses),
+        (6, 60, {"conflict/mean_cosine": 0.6}),
+        ("save", ".last.ckpt.partial", False),
+    ]
+
+
+def test_other_devices_measure_too_and_log_nothing(tmp_path):
+    seen = []
+    bench = Bench(tmp_path, diagnose=lambda step: seen.append(step) or {}, diagnose_every=2)
+    bench.trainer.is_global_zero = False
+    bench.start()
+    for _ in range(2):
+        bench.step()
+    assert (seen, bench.events) == ([2], [])
 
 
 def test_of_equal_scores_the_first_is_kept(tmp_path):
@@ -221,6 +260,25 @@ def test_scoring_is_no_time_of_training(tmp_path, monkeypatch):
     now[0] += 2.0
     bench.step()
     assert bench.supervisor.seconds == 2.0
+
+
+def test_measuring_is_counted_by_itself(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("mtl.learning.supervisor.time.monotonic", lambda: now[0])
+
+    def diagnose(step):
+        now[0] += 30.0
+        return {}
+
+    bench = Bench(tmp_path, diagnose=diagnose)
+    bench.start()
+    for _ in range(2):
+        now[0] += 2.0
+        bench.step()
+    assert (bench.supervisor.seconds, bench.supervisor.diagnosing_seconds) == (4.0, 60.0)
+    resumed = Bench(tmp_path)
+    resumed.supervisor.load_state_dict(bench.supervisor.state_dict())
+    assert resumed.supervisor.diagnosing_seconds == 60.0
 
 
 def test_handlers_come_back_and_what_was_ignored_stays_so():
