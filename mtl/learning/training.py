@@ -32,7 +32,7 @@ from mtl.learning.supervisor import LAST, Scored, StepDone, Supervisor
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told what during training; called on the first device alone, but for ``score``."""
+    """Who is told what during training; called on the first device alone, but for ``score`` and ``diagnose``."""
 
     score: Callable[[], Scored]
     """Scores the selection split, on every device."""
@@ -40,6 +40,8 @@ class Listener:
     """(finished steps, tokens, values by name)."""
     step_done: StepDone
     """After every step."""
+    diagnose: Callable[[int], Mapping[str, float]] | None = None
+    """Measures something every ``diagnostics.every`` steps, from the number of finished steps; on every device."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Trained:
     """Time of training, interrupted stretches summed."""
     best_step: int | None
     devices: int
+    diagnosing_seconds: float
+    """Time of ``Listener.diagnose``, which is no time of training."""
 
 
 class TrainingData(pl.LightningDataModule):
@@ -124,6 +128,8 @@ def train(
         log_every=config.record.every,
         save_every=config.record.checkpoint_every,
         step_done=listener.step_done,
+        diagnose=listener.diagnose,
+        diagnose_every=config.diagnostics.every,
     )
     with _quiet_lightning(), interruptions(supervisor.signalled), _process_group_ended():
         trainer = make_trainer(config, steps, supervisor)
@@ -135,6 +141,7 @@ def train(
         seconds=supervisor.seconds,
         best_step=supervisor.best_step,
         devices=trainer.world_size,
+        diagnosing_seconds=supervisor.diagnosing_seconds,
     )
 
 
