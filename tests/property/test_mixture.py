@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.config.errors import UserError
-from mtl.config.schema import MixtureConfig
+from mtl.config.schema import MixtureConfig, MixtureGroup
 from mtl.data.mixture import rates
 
 sizes = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 10**7), min_size=1)
@@ -89,3 +89,54 @@ def test_mistakes(config: MixtureConfig, message: str) -> None:
     with pytest.raises(UserError) as raised:
         rates({"sst2": 10, "rte": 5}, config)
     assert str(raised.value) == message
+
+
+def nested(rates: dict[str, float], **groups: MixtureGroup) -> MixtureConfig:
+    return MixtureConfig(name="nested", rates=rates, groups=groups)
+
+
+def test_groups_share_their_rate_by_their_own_rule() -> None:
+    config = nested(
+        {"glue": 7, "rest": 3},
+        glue=MixtureGroup(tasks=["sst2", "cola"], rule="temperature", temperature=2.0),
+        rest=MixtureGroup(tasks=["copa", "trec"], rule="explicit", rates={"copa": 2, "trec": 1}),
+    )
+    assert rates({"sst2": 400, "cola": 25, "copa": 9, "trec": 8}, config) == pytest.approx(
+        {"sst2": 0.7 * 0.8, "cola": 0.7 * 0.2, "copa": 0.2, "trec": 0.1}
+    )
+
+
+@given(sizes, st.floats(0.1, 10))
+def test_one_group_is_its_rule_and_groups_of_their_sizes_are_no_groups(
+    n: dict[str, int], temperature: float
+) -> None:
+    tasks = list(n)
+    one = MixtureGroup(tasks=tasks, rule="temperature", temperature=temperature, cap=1000)
+    alone = MixtureConfig(name="temperature", temperature=temperature, cap=1000)
+    assert rates(n, nested({"all": 3}, all=one)) == pytest.approx(rates(n, alone))
+    halves = {"first": tasks[: len(tasks) // 2], "second": tasks[len(tasks) // 2 :]}
+    groups = {name: MixtureGroup(tasks=own) for name, own in halves.items() if own}
+    between = {name: float(sum(n[task] for task in group.tasks)) for name, group in groups.items()}
+    assert rates(n, nested(between, **groups)) == pytest.approx(
+        rates(n, MixtureConfig(name="proportional"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"a": ["sst2"]}, "each task stands in exactly one group, 'rte' stands in no group"),
+        (
+            {"a": ["sst2", "rte"], "b": ["rte"]},
+            "each task stands in exactly one group, 'rte' stands in a and b",
+        ),
+        ({"a": ["sst2", "rte"], "b": []}, "a group has at least one task"),
+        ({"a": ["sst2", "rtr"]}, "unknown task 'rtr'"),
+    ],
+)
+def test_mistakes_in_groups(groups: dict[str, list[str]], message: str) -> None:
+    made = {name: MixtureGroup(tasks=tasks) for name, tasks in groups.items()}
+    with pytest.raises(UserError) as raised:
+        rates({"sst2": 10, "rte": 5}, nested(dict.fromkeys(groups, 1.0), **made))
+    assert raised.value.problem == message
+    assert (raised.value.where or "").startswith("mixture.groups")
