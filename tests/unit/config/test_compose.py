@@ -150,3 +150,11 @@ def test_an_integer_is_nothing_else(wrong):
     instance, problems = check(int, wrong, ("seed",))
     assert instance is None
     assert [(p.key, p.kind, p.expected) for p in problems] == [("seed", "type", "an integer")]
+
+
+def test_a_misspelt_key_inside_a_list_of_mappings_is_said():
+    with pytest.raises(UserError) as raised:
+        compose(
+            "fit", FitConfig, ["tasks=[cola]", "mixture.schedule=[{at: 0}, {at: 1, temprature: 3}]"]
+        )
+    assert raised.value.problem == "unknown key 'mixture.schedule.1.temprature'"
