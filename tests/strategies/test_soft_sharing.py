@@ -34,7 +34,7 @@ SHAPE = DecoderConfig(name="micro", layers=2, width=32, heads=2, context=CONTEXT
 
 def sgd(module: nn.Module) -> torch.optim.Optimizer:
     """Plain descent."""
-    return torch.optim.SGD(module.parameters(), lr=0.1)
+    return torch.optim.SGD(module.parameters(), lr=0.03)
 
 
 def adam(module: nn.Module) -> torch.optim.Optimizer:
@@ -161,9 +161,9 @@ def test_towards_infinity_it_is_hard_sharing_by_the_mean_of_the_tasks_gradients(
             (hard.losses(batch) * batch.weight).sum().backward()
         with torch.no_grad():
             for p in hard.heads.parameters():
-                p -= 0.1 * p.grad
+                p -= 0.03 * p.grad
             for p in hard.decoder.parameters():
-                p -= 0.1 * p.grad / len(TASKS)
+                p -= 0.03 * p.grad / len(TASKS)
 
     def difference(strength: float) -> float:
         together = train(built(soft(strength=strength)), sgd, clip=math.inf)
