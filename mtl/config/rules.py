@@ -24,6 +24,7 @@ RANGES: dict[str, tuple[str, Test]] = {
     "decoder.heads": AT_LEAST_ONE,
     "decoder.context": AT_LEAST_ONE,
     "decoder.dropout": BELOW_ONE,
+    "decoder.units": AT_LEAST_ONE,
     "mixture.temperature": POSITIVE,
     "mixture.cap": AT_LEAST_ONE,
     "tokenizer.vocabulary": ("at least 257, the bytes and one merge", lambda value: value >= 257),
@@ -90,11 +91,19 @@ def _is_number(value: Any) -> bool:
 
 
 def _heads_divide_width(config: dict[str, Any]) -> Iterator[Problem]:
+    if get(config, "decoder.trunk") == "lstm":
+        return
     width, heads = get(config, "decoder.width"), get(config, "decoder.heads")
     if isinstance(width, int) and isinstance(heads, int) and heads > 0 and width % heads:
         yield Problem(
             "decoder.width", "range", width, f"a multiple of decoder.heads, which is {heads}"
         )
+
+
+def _units_are_an_lstms(config: dict[str, Any]) -> Iterator[Problem]:
+    units = get(config, "decoder.units")
+    if units is not None and get(config, "decoder.trunk") != "lstm":
+        yield Problem("decoder.units", "range", units, "null, unless decoder.trunk is lstm")
 
 
 def _one_budget(config: dict[str, Any]) -> Iterator[Problem]:
@@ -152,6 +161,7 @@ def _text_or_file(config: dict[str, Any]) -> Iterator[Problem]:
 RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
     FitConfig: (
         _heads_divide_width,
+        _units_are_an_lstms,
         _one_budget,
         _tasks_are_a_set,
         mixture_fits,

@@ -27,21 +27,26 @@ class DecoderConfig:
     name: str
     """Name of the size, as on the command line."""
     layers: int
-    """Number of transformer blocks."""
+    """Number of transformer blocks, or of layers of the LSTM."""
     width: int
     """Width D of the hidden states; a multiple of ``heads``."""
     heads: int
     """Attention heads in each block."""
     context: int
-    """Longest sequence in tokens: the number of learned positions."""
+    """Longest sequence in tokens: the number of learned positions, where there are any."""
     norm: Literal["pre", "post"] = "pre"
     """``pre``: GPT-2, with a final layer norm. ``post``: GPT-1, without."""
     dropout: float = 0.0
-    """Dropout probability on residual branches, embeddings and attention weights."""
+    """Dropout probability on residual branches, embeddings and attention weights; in an LSTM on embeddings and on what
+    each layer gives the next."""
     pretrained: str | None = None
     """A local Hugging Face folder or a hub name to start from (safetensors only)."""
     trunk: Literal["transformer", "lstm"] = "transformer"
-    """``lstm``: GPT-1's ablation (section 5), ``layers`` of ``width`` units with no attention."""
+    """``lstm``: GPT-1's ablation (section 5), an LSTM without attention, positions or layer norm; ``heads`` and
+    ``norm`` mean nothing to it."""
+    units: int | None = None
+    """Units of each layer of an LSTM, projected back to ``width`` where they differ; null is ``width`` (``lstm``
+    only)."""
 
 
 @dataclass(frozen=True, kw_only=True)

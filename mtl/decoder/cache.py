@@ -1,4 +1,4 @@
-"""Keys and values of the tokens already read, so that each new token costs one position instead of all of them."""
+"""What a decoder keeps of the tokens already read, so that each new token costs one position instead of all of them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 
-class KeyValueCache:
-    """Keys and values of every layer, for B rows of unequal length.
+class Cache:
+    """What is kept of the tokens read so far, for B rows of unequal length.
 
-    Row b holds ``lengths[b]`` tokens; what lies behind them is left over from padding, is never attended to and is
-    overwritten by the next tokens. One step is: the decoder's forward pass, which writes T tokens behind each
-    row's length, then :meth:`advance` by how many of the T were real. So prompts are padded on the right, and
-    a token stands at the same position whatever its neighbours' lengths are.
+    Row b holds ``lengths[b]`` tokens. One step is: the decoder's forward pass, which reads T tokens behind each row's
+    length, then :meth:`advance` by how many of the T were real. So prompts are padded on the right, and a token
+    stands at the same position whatever its neighbours' lengths are.
 
     :param rows: Number of rows B.
     :param capacity: Most tokens a row may hold, its padding included.
@@ -23,6 +22,35 @@ class KeyValueCache:
     def __init__(self, rows: int, capacity: int):
         self.capacity = capacity
         self.lengths = [0] * rows
+
+    def longest_with(self, tokens: int) -> int:
+        """Tokens of the longest row once ``tokens`` more are read.
+
+        :raises ValueError: where that exceeds the capacity.
+        """
+        longest = max(self.lengths) + tokens
+        if longest > self.capacity:
+            raise ValueError(f"the cache holds {self.capacity} tokens a row, got {longest}")
+        return longest
+
+    def advance(self, counts: Sequence[int]) -> None:
+        """Count the first ``counts[b]`` tokens of row b's last forward pass as read; the rest was padding."""
+        self.lengths = [length + count for length, count in zip(self.lengths, counts, strict=True)]
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drop all rows but these."""
+        self.lengths = [self.lengths[row] for row in rows]
+
+
+class KeyValueCache(Cache):
+    """Keys and values of every layer of a transformer.
+
+    What lies behind a row's length is left over from padding, is never attended to and is overwritten by the next
+    tokens.
+    """
+
+    def __init__(self, rows: int, capacity: int):
+        super().__init__(rows, capacity)
         # Allocated at the first write: under autocast only the keys themselves know their precision.
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         # Kept between the layers of a forward pass, so that the lengths travel to the device once.
@@ -49,9 +77,7 @@ class KeyValueCache:
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Write (B, heads, T, D/heads) behind each row's length; return all S slots, (B, heads, S, D/heads)."""
         rows, heads, tokens, size = key.shape
-        longest = max(self.lengths) + tokens
-        if longest > self.capacity:
-            raise ValueError(f"the cache holds {self.capacity} tokens a row, got {longest}")
+        longest = self.longest_with(tokens)
         if layer not in self._layers:
             shape = (rows, heads, self.capacity, size)
             self._layers[layer] = (key.new_zeros(shape), value.new_zeros(shape))
@@ -69,13 +95,11 @@ class KeyValueCache:
         return keys[:, :, :longest], values[:, :, :longest]
 
     def advance(self, counts: Sequence[int]) -> None:
-        """Count the first ``counts[b]`` tokens of row b's last forward pass as read; the rest was padding."""
-        self.lengths = [length + count for length, count in zip(self.lengths, counts, strict=True)]
+        super().advance(counts)
         self._positions = None
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Drop all rows but these."""
-        self.lengths = [self.lengths[row] for row in rows]
+        super().keep(rows)
         self._positions = None
         longest = max(self.lengths, default=0)
         for layer, tensors in self._layers.items():
@@ -89,3 +113,36 @@ class KeyValueCache:
         # Written back into the same storage: dropping rows never asks for a second cache.
         tensor[: len(rows), :, :longest] = moved
         return tensor[: len(rows)]
+
+
+class StateCache(Cache):
+    """State of every layer of an LSTM after a row's last token. Legend: H units."""
+
+    def __init__(self, rows: int, capacity: int):
+        super().__init__(rows, capacity)
+        # (B, T + 1, H) each, of a layer: the state before the last forward pass, and after each of its tokens.
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def state(self, layer: int) -> tuple[Tensor, Tensor] | None:
+        """(B, H) hidden and cell state of a layer before the next token; None before the first."""
+        if layer not in self._layers:
+            return None
+        hidden, cell = self._layers[layer]
+        return hidden[:, -1], cell[:, -1]
+
+    def write(self, layer: int, hidden: Tensor, cell: Tensor) -> None:
+        """Take the (B, T + 1, H) states before a forward pass and after each of its T tokens."""
+        self._layers[layer] = (hidden, cell)
+
+    def advance(self, counts: Sequence[int]) -> None:
+        super().advance(counts)
+        for layer, (hidden, cell) in self._layers.items():
+            row = torch.arange(len(counts), device=hidden.device)
+            count = torch.tensor(counts, device=hidden.device)
+            self._layers[layer] = (hidden[row, count, None], cell[row, count, None])
+
+    def keep(self, rows: Sequence[int]) -> None:
+        super().keep(rows)
+        for layer, (hidden, cell) in self._layers.items():
+            kept = torch.tensor(rows, device=hidden.device, dtype=torch.long)
+            self._layers[layer] = (hidden[kept], cell[kept])

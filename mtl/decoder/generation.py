@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mtl.config.errors import UserError
-from mtl.decoder.cache import KeyValueCache
 from mtl.decoder.gpt import Decoder
 
 
@@ -28,7 +27,7 @@ def generate(
 ) -> list[list[int]]:
     """Continue each prompt until a stop token or ``max_new_tokens``; return the new tokens without the stop token.
 
-    A row's result does not depend on the other rows: rows attend to themselves alone, and row b draws from a
+    A row's result does not depend on the other rows: a row reads itself alone, and row b draws from a
     random stream of (seed, b). Rows that have stopped leave the batch.
 
     :param prompts: B prompts of at least one token each, of any lengths.
@@ -56,7 +55,7 @@ def generate(
             tokens = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
             for row, prompt in enumerate(prompts):
                 tokens[row, : len(prompt)] = torch.tensor(prompt)
-            cache = KeyValueCache(len(prompts), max(lengths) + max_new_tokens - 1)
+            cache = decoder.new_cache(len(prompts), max(lengths) + max_new_tokens - 1)
             active = list(range(len(prompts)))
             streams = [np.random.default_rng([seed, row]) for row in active]
             while True:

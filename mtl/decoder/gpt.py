@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
-from mtl.decoder.cache import KeyValueCache
+from mtl.decoder.cache import Cache, KeyValueCache
 
 INITIAL_STANDARD_DEVIATION = 0.02
 NORM_EPSILON = 1e-5
@@ -117,11 +117,6 @@ class Decoder(nn.Module):
         seed: int = 0,
     ):
         super().__init__()
-        if config.width % config.heads:
-            raise UserError(
-                f"width must be a multiple of heads, got {config.width} and {config.heads}",
-                where=f"decoder {config.name}",
-            )
         base = vocabulary_size if base_vocabulary is None else base_vocabulary
         if base > vocabulary_size:
             raise ValueError(
@@ -132,14 +127,22 @@ class Decoder(nn.Module):
         # torch's layers draw initial weights from the global generator; on the meta device they draw nothing.
         with torch.device("meta"):
             self.token_embedding = nn.Embedding(vocabulary_size, config.width)
-            self.position_embedding = nn.Embedding(config.context, config.width)
-            self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-            self.final_norm = (
-                nn.LayerNorm(config.width, eps=NORM_EPSILON) if config.norm == "pre" else None
-            )
+            self._add_trunk(config)
         if device.type != "meta":
             self.to_empty(device=device)
             self._initialise(seed, base)
+
+    def _add_trunk(self, config: DecoderConfig) -> None:
+        if config.width % config.heads:
+            raise UserError(
+                f"width must be a multiple of heads, got {config.width} and {config.heads}",
+                where=f"decoder {config.name}",
+            )
+        self.position_embedding = nn.Embedding(config.context, config.width)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.final_norm = (
+            nn.LayerNorm(config.width, eps=NORM_EPSILON) if config.norm == "pre" else None
+        )
 
     @property
     def width(self) -> int:
@@ -192,19 +195,20 @@ class Decoder(nn.Module):
     def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
         """(B, T) tokens and their positions (None: 0 to T-1) -> (B, T, D): what the first block reads."""
         if positions is None:
-            if tokens.shape[1] > self.context:
-                raise ValueError(
-                    f"`tokens` must be at most `context` long, got {tokens.shape[1]} and {self.context}"
-                )
+            self._check_length(tokens)
             position = self.position_embedding.weight[: tokens.shape[1]]
         else:
             position = self.position_embedding(positions)
         x = self.token_embedding(tokens) + position
-        return F.dropout(x, self.config.dropout) if self.training and self.config.dropout else x
+        return self._drop(x)
 
     def finish(self, x: Tensor) -> Tensor:
         """(B, T, D) of the last block -> hidden states, normed where the decoder has a final layer norm."""
         return x if self.final_norm is None else self.final_norm(x)
+
+    def new_cache(self, rows: int, capacity: int) -> Cache:
+        """An empty cache for B = ``rows`` rows of at most ``capacity`` tokens each, their padding included."""
+        return KeyValueCache(rows, capacity)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (..., V): next-token logits through the tied embedding."""
@@ -246,8 +250,25 @@ class Decoder(nn.Module):
         self.token_embedding.weight = nn.Parameter(weight, requires_grad=old.requires_grad)
         self.token_embedding.num_embeddings = size
 
+    def _check_length(self, tokens: Tensor) -> None:
+        if tokens.shape[1] > self.context:
+            raise ValueError(
+                f"`tokens` must be at most `context` long, got {tokens.shape[1]} and {self.context}"
+            )
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.config.dropout) if self.training and self.config.dropout else x
+
     @torch.no_grad()
     def _initialise(self, seed: int, base_vocabulary: int) -> None:
+        for name, parameter in self.named_parameters():
+            if name == "token_embedding.weight":
+                parameter[:base_vocabulary] = draw_normal((base_vocabulary, self.width), seed, name)
+                _draw_special_rows(parameter, base_vocabulary, seed)
+            else:
+                self._draw(name, parameter, seed)
+
+    def _draw(self, name: str, parameter: Tensor, seed: int) -> None:
         """| parameter                        | initial value                      |
         |----------------------------------|------------------------------------|
         | layer norm weight                | 1                                  |
@@ -255,24 +276,20 @@ class Decoder(nn.Module):
         | output of a residual branch, pre | N(0, 0.02 / sqrt(2 * layers))      |
         | every other matrix               | N(0, 0.02)                         |
         """
-        scale = 1 / math.sqrt(2 * self.config.layers) if self.config.norm == "pre" else 1.0
-        for name, parameter in self.named_parameters():
-            if name == "token_embedding.weight":
-                parameter[:base_vocabulary] = _normal((base_vocabulary, self.width), seed, name)
-                _draw_special_rows(parameter, base_vocabulary, seed)
-            elif parameter.dim() == 2:
-                drawn = _normal(tuple(parameter.shape), seed, name)
-                parameter.copy_(drawn * scale if name.endswith("output.weight") else drawn)
-            else:
-                parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
+        if parameter.dim() == 2:
+            scale = 1 / math.sqrt(2 * self.config.layers) if self.config.norm == "pre" else 1.0
+            drawn = draw_normal(tuple(parameter.shape), seed, name)
+            parameter.copy_(drawn * scale if name.endswith("output.weight") else drawn)
+        else:
+            parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
 
 
 def _draw_special_rows(embedding: Tensor, first: int, seed: int) -> None:
     for row in range(first, embedding.shape[0]):
-        embedding[row] = _normal((embedding.shape[1],), seed, f"token_embedding.weight[{row}]")
+        embedding[row] = draw_normal((embedding.shape[1],), seed, f"token_embedding.weight[{row}]")
 
 
-def _normal(shape: tuple[int, ...], seed: int, name: str) -> Tensor:
+def draw_normal(shape: tuple[int, ...], seed: int, name: str) -> Tensor:
     """N(0, 0.02), drawn on the CPU so that every device starts from the same weights."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     generator = torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8]) >> 1)
