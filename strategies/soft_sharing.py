@@ -184,9 +184,9 @@ class SoftSharing(HeadedStrategy):
         layers = decoder.config.layers
         if self.layer_weights and len(self.layer_weights) != layers:
             raise UserError(
-                f"there are {len(self.layer_weights)} layer weights for {layers} blocks",
+                f"there is one layer weight for each of {layers} blocks, found {len(self.layer_weights)}",
                 where=f"strategy.layer_weights={list(self.layer_weights)}",
-                hints=[f"give one for each block of decoder={decoder.config.name}, or none"],
+                hints=[f"give one for each block of decoder={decoder.config.name}, or none at all"],
             )
         if self.sharing == "cross_stitch" and decoder.config.trunk != "transformer":
             raise UserError(

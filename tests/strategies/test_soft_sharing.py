@@ -309,7 +309,7 @@ def test_one_task_alone_is_the_same_under_every_kind() -> None:
         ({"sharing": "cross_stitch", "layer_weights": [1.0, 1.0]}, "cross_stitch has none"),
         ({"sharing": "trace_norm", "strength": math.inf}, "strength of trace_norm is finite"),
         ({"layer_weights": [1.0, -1.0]}, "layer weights are finite numbers, 0 or more"),
-        ({"layer_weights": [1.0]}, "there are 1 layer weights for 2 blocks"),
+        ({"layer_weights": [1.0]}, "one layer weight for each of 2 blocks, found 1"),
     ],
 )
 def test_settings_out_of_range_are_one_clear_error(
