@@ -14,6 +14,9 @@ WIDEST = (4, 3)
 SMOOTHED_SHARE = 0.025
 """Half-life of the smoothing, as a share of the points."""
 
+CONFLICT = "conflict/mean_cosine"
+"""Key of every entry of metrics.jsonl that is a measurement of conflict, see :mod:`mtl.record.conflict`."""
+
 Series = list[tuple[int, float]]
 """(tokens, value) of each logged step."""
 
@@ -41,7 +44,7 @@ def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None)
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
     last = max(tokens for group in losses.values() for tokens, _ in group) if losses else 0
-    scale, unit = _unit(last)
+    scale, unit = token_unit(last)
     for index, (name, panel) in enumerate(zip(names, panels, strict=False)):
         _draw_loss(panel, losses.get(name, []), scale)
         panel.set_title(name or "mean of the tasks", fontsize=10, loc="left", fontweight="bold")
@@ -67,11 +70,14 @@ def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None)
 def read_series(folder: RunFolder) -> tuple[dict[str, Series], dict[str, dict[str, Series]]]:
     """Losses per task (``""`` is the run's own ``loss``, or else the mean over tasks), and scores per task and name.
 
-    A value belongs to the task before the first slash of its name; values that are null are left out.
+    A value belongs to the task before the first slash of its name; values that are null are left out, and so are
+    measurements of conflict, which have a picture of their own.
     """
     losses: dict[str, Series] = {}
     scores: dict[str, dict[str, Series]] = {}
     for entry in folder.read_metrics():
+        if CONFLICT in entry:
+            continue
         tokens = entry["tokens"]
         of_tasks = []
         for name, value in entry.items():
@@ -146,7 +152,8 @@ def _draw_scores(panel: Any, scores: dict[str, Series], scale: float) -> None:
         axis.legend(fontsize=7, loc="center right", framealpha=0.8, edgecolor="none")
 
 
-def _unit(tokens: int) -> tuple[float, str]:
+def token_unit(tokens: int) -> tuple[float, str]:
+    """What an axis up to so many tokens is divided by, and what its label adds."""
     for scale, name in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if tokens >= scale:
             return scale, f" ({name})"
