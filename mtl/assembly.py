@@ -23,6 +23,7 @@ from mtl.data import batch, encoding, fitting, store
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
+from mtl.decoder import building
 from mtl.decoder.gpt import Decoder
 from mtl.learning import reading
 from mtl.learning.copies import Copies
@@ -145,11 +146,11 @@ def new_decoder(config: DecoderConfig, base: Vocabulary, seed: int) -> Decoder:
     :raises UserError: A pretrained decoder of another vocabulary or shape.
     """
     if config.pretrained is None:
-        return Decoder(config, base.size, seed=seed)
+        return building.new_decoder(config, base.size, seed=seed)
     from mtl.decoder.huggingface import load_pretrained
 
     with written(f"decoder.pretrained={config.pretrained}", config.pretrained):
-        decoder, size = load_pretrained(config.pretrained, config.dropout)
+        decoder, size = load_pretrained(config)
     if size != base.base_size:
         raise UserError(
             f"the pretrained decoder knows {size} tokens, the tokenizer {base.base_size}",
@@ -200,7 +201,7 @@ def restore(folder: Path, checkpoint: Path) -> tuple[FitConfig, Strategy]:
         trained = [Task.without_rows(config.task[name]) for name in config.tasks]
 
     def build(one: Strategy, tasks: Sequence[Task]) -> None:
-        one.build(Decoder(shape, vocabulary.size), tasks, vocabulary)
+        one.build(building.new_decoder(shape, vocabulary.size), tasks, vocabulary)
 
     model = make_model(config, trained, build)
     load_weights(model, checkpoint)

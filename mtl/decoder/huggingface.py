@@ -48,42 +48,40 @@ _BLOCK_NAMES = {
     "feed_forward.expand": "mlp.c_fc",
     "feed_forward.output": "mlp.c_proj",
 }
+# What must stand in the run's config as in config.json.
+_SHAPE = ("trunk", "layers", "width", "heads", "context", "norm")
 # Constants that old files carry beside the weights.
 _BUFFERS = (".attn.bias", ".attn.masked_bias", "position_ids")
 _WEIGHT_FILES = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 
-def load_pretrained(name_or_folder: str, dropout: float) -> tuple[Decoder, int]:
+def pretrained_config(name_or_folder: str) -> DecoderConfig:
+    """The shape of the decoder in a local folder or a repository on the hub, to train without dropout.
+
+    :raises UserError: as :func:`load_pretrained`.
+    """
+    return _describe(_folder(name_or_folder), name_or_folder)[0]
+
+
+def load_pretrained(config: DecoderConfig) -> tuple[Decoder, int]:
     """A decoder with the weights of a local folder or of a repository on the hub, in float32.
 
-    :param name_or_folder: A folder with ``config.json`` and ``model.safetensors`` (or its shards), else a hub name.
-    :param dropout: Dropout probability to train with; the one in ``config.json`` is not used.
+    :param config: Shape of the decoder, which must be the one of ``config.pretrained``: a folder with ``config.json``
+        and ``model.safetensors`` (or its shards), else a hub name. The dropout in ``config.json`` is not used.
     :returns: The decoder and its vocabulary size V.
-    :raises UserError: where it cannot be found or read, is of another architecture, or has pickled weights only.
+    :raises UserError: where it cannot be found or read, is of another architecture or shape, or has pickled weights
+        only.
     """
-    folder = _folder(name_or_folder)
-    found = _read_json(folder / "config.json", name_or_folder)
-    kind = _kind(found, name_or_folder)
-    config = DecoderConfig(
-        name=Path(name_or_folder).name,
-        layers=_size(found, "n_layer", name_or_folder),
-        width=_size(found, "n_embd", name_or_folder),
-        heads=_size(found, "n_head", name_or_folder),
-        context=_size(found, "n_positions", name_or_folder),
-        norm="pre" if kind == "gpt2" else "post",
-        dropout=dropout,
-        pretrained=name_or_folder,
-    )
-    vocabulary_size = _size(found, "vocab_size", name_or_folder)
-    if config.width % config.heads:
-        raise UserError(
-            f"n_head must divide n_embd, got {config.heads} and {config.width}",
-            where=f"{name_or_folder}, config.json",
-        )
+    name = config.pretrained
+    if name is None:
+        raise ValueError("`config` should name what to load in its field `pretrained`.")
+    folder = _folder(name)
+    there, kind, vocabulary_size = _describe(folder, name)
+    _check_shape(there, config, name)
     with torch.device("meta"):
         decoder = Decoder(config, vocabulary_size)
-    weights = _read_weights(folder, name_or_folder)
-    decoder.load_state_dict(_rename(weights, decoder, kind, name_or_folder), assign=True)
+    weights = _read_weights(folder, name)
+    decoder.load_state_dict(_rename(weights, decoder, kind, name), assign=True)
     return decoder, vocabulary_size
 
 
@@ -91,10 +89,20 @@ def save_pretrained(decoder: Decoder, folder: str | Path) -> None:
     """Write ``config.json`` and ``model.safetensors``, which ``AutoModelForCausalLM.from_pretrained`` loads.
 
     The head is tied to the token embedding and not stored.
+
+    :raises UserError: where the trunk is not a transformer.
     """
+    config = decoder.config
+    if config.trunk != "transformer":
+        raise UserError(
+            f"transformers has no causal language model with the trunk '{config.trunk}'",
+            where=f"decoder {config.name}",
+            hints=[
+                "only decoders with decoder.trunk=transformer can be written as a Hugging Face folder"
+            ],
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    config = decoder.config
     kind = "gpt2" if config.norm == "pre" else "openai-gpt"
     written = {
         "architectures": ["GPT2LMHeadModel" if kind == "gpt2" else "OpenAIGPTLMHeadModel"],
@@ -124,6 +132,44 @@ def save_pretrained(decoder: Decoder, folder: str | Path) -> None:
         oriented = tensor.t() if _is_transposed(theirs) else tensor
         weights[f"transformer.{theirs}"] = oriented.cpu().contiguous()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _describe(folder: Path, name: str) -> tuple[DecoderConfig, str, int]:
+    """Shape, architecture and vocabulary size V that ``config.json`` tells."""
+    found = _read_json(folder / "config.json", name)
+    kind = _kind(found, name)
+    config = DecoderConfig(
+        name=Path(name).name,
+        layers=_size(found, "n_layer", name),
+        width=_size(found, "n_embd", name),
+        heads=_size(found, "n_head", name),
+        context=_size(found, "n_positions", name),
+        norm="pre" if kind == "gpt2" else "post",
+        pretrained=name,
+    )
+    if config.width % config.heads:
+        raise UserError(
+            f"n_head must divide n_embd, got {config.heads} and {config.width}",
+            where=f"{name}, config.json",
+        )
+    return config, kind, _size(found, "vocab_size", name)
+
+
+def _check_shape(there: DecoderConfig, here: DecoderConfig, name: str) -> None:
+    differing = [key for key in _SHAPE if getattr(there, key) != getattr(here, key)]
+    if differing:
+        wanted = " ".join(f"decoder.{key}={getattr(there, key)}" for key in differing)
+        raise UserError(
+            f"the pretrained decoder has another shape than decoder={here.name}",
+            where=name,
+            hints=[
+                *(
+                    f"decoder.{key}={getattr(there, key)} there, {getattr(here, key)} here"
+                    for key in differing
+                ),
+                f"give it its own shape: {wanted}",
+            ],
+        )
 
 
 def _folder(name_or_folder: str) -> Path:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,9 +247,17 @@ def test_pretrained_decoders():
         "error: decoder architecture 'bert' is not supported (decoder.pretrained=./bert, config.json)",
         "  supported: gpt2, openai-gpt",
     ]
-    first, hint = late("tasks=[moods]", "decoder.pretrained=./other")
+    assert late("tasks=[moods]", "decoder.pretrained=./other") == [
+        "error: the pretrained decoder has another shape than decoder=micro (decoder.pretrained=./other)",
+        "  decoder.layers=1 there, 2 here",
+        "  decoder.width=16 there, 32 here",
+        "  decoder.context=32 there, 64 here",
+        "  give it its own shape: decoder.layers=1 decoder.width=16 decoder.context=32",
+    ]
+    save_pretrained(Decoder(replace(shape, layers=2, width=32, context=64), 400), "words")
+    first, hint = late("tasks=[moods]", "decoder.pretrained=./words")
     assert first.startswith("error: the pretrained decoder knows 400 tokens, the tokenizer ")
-    assert first.endswith(" (decoder.pretrained=./other)")
+    assert first.endswith(" (decoder.pretrained=./words)")
     assert hint == "  give the tokenizer it was trained with: tokenizer=folder tokenizer.folder=DIR"
 
 

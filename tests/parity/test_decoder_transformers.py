@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from mtl.config.schema import DecoderConfig
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
-from mtl.decoder.huggingface import load_pretrained, save_pretrained
+from mtl.decoder.huggingface import load_pretrained, pretrained_config, save_pretrained
 
 transformers = pytest.importorskip("transformers")
 
@@ -63,7 +64,7 @@ def test_logits_equal_the_reference_it_was_loaded_from(
 ) -> None:
     model = reference(kind, seed)
     model.save_pretrained(tmp_path)
-    decoder, vocabulary_size = load_pretrained(str(tmp_path), dropout=0.0)
+    decoder, vocabulary_size = load_pretrained(pretrained_config(str(tmp_path)))
     tokens = tokens_of(model, seed)
 
     assert vocabulary_size == model.config.vocab_size == decoder.vocabulary_size
@@ -77,7 +78,7 @@ def test_logits_equal_the_reference_it_was_loaded_from(
 def test_gradients_equal_the_reference(kind: str, tmp_path: Path) -> None:
     model = reference(kind, 7)
     model.save_pretrained(tmp_path)
-    decoder, _ = load_pretrained(str(tmp_path), dropout=0.0)
+    decoder, _ = load_pretrained(pretrained_config(str(tmp_path)))
     tokens = tokens_of(model, 7)
     model(tokens, labels=tokens).loss.backward()
     logits = decoder.logits(decoder(tokens))[:, :-1].flatten(0, 1)
@@ -127,11 +128,11 @@ def test_saving_and_loading_changes_no_bit(norm: str, tmp_path: Path) -> None:
     config = DecoderConfig(name="a", layers=2, width=12, heads=3, context=9, norm=norm)
     decoder = Decoder(config, 20, seed=3)
     save_pretrained(decoder, tmp_path / "new" / "folder")
-    again, _ = load_pretrained(str(tmp_path / "new" / "folder"), dropout=0.3)
+    folder = str(tmp_path / "new" / "folder")
+    again, _ = load_pretrained(replace(config, dropout=0.3, pretrained=folder))
 
-    assert again.config.norm == norm
-    assert again.config.dropout == 0.3
-    assert again.config.pretrained == str(tmp_path / "new" / "folder")
+    assert again.config == replace(config, dropout=0.3, pretrained=folder)
+    assert pretrained_config(folder) == replace(config, name="folder", pretrained=folder)
     state = again.state_dict()
     assert state.keys() == decoder.state_dict().keys()
     assert all(torch.equal(state[name], tensor) for name, tensor in decoder.state_dict().items())
@@ -141,7 +142,7 @@ def test_saving_and_loading_changes_no_bit(norm: str, tmp_path: Path) -> None:
 def test_greedy_generation_equals_the_reference(tmp_path: Path) -> None:
     model = reference("gpt2", 5)
     model.save_pretrained(tmp_path)
-    decoder, _ = load_pretrained(str(tmp_path), dropout=0.0)
+    decoder, _ = load_pretrained(pretrained_config(str(tmp_path)))
     tokens = tokens_of(model, 5)[:, :4]
     theirs = model.generate(
         tokens,
@@ -158,7 +159,7 @@ def test_sharded_weights_are_loaded(kind: str, tmp_path: Path) -> None:
     model = reference(kind, 1)
     model.save_pretrained(tmp_path, max_shard_size="2KB")
     assert len(list(tmp_path.glob("model-*.safetensors"))) > 1
-    decoder, _ = load_pretrained(str(tmp_path), dropout=0.0)
+    decoder, _ = load_pretrained(pretrained_config(str(tmp_path)))
     tokens = tokens_of(model, 1)
     with torch.no_grad():
         ours, theirs = decoder.logits(decoder(tokens)), model(tokens).logits

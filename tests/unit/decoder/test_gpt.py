@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
-from mtl.decoder.gpt import Decoder
+from mtl.decoder.building import new_decoder
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "decoder"
 PARAMETERS = {
@@ -26,6 +26,10 @@ PARAMETERS = {
     "micro": 50257 * 32 + 128 * 32 + 2 * (12 * 32**2 + 13 * 32) + 2 * 32,
     "tiny": 50257 * 64 + 256 * 64 + 2 * (12 * 64**2 + 13 * 64) + 2 * 64,
     "small": 50257 * 256 + 512 * 256 + 4 * (12 * 256**2 + 13 * 256) + 2 * 256,
+    # By hand: V D + 4 H (D + H) + 8 H + H D + D.
+    "tiny_lstm": 50257 * 64 + 4 * 134 * (64 + 134) + 8 * 134 + 134 * 64 + 64,
+    "gpt1_lstm": 40478 * 768 + 4 * 2048 * (768 + 2048) + 8 * 2048 + 2048 * 768 + 768,
+    "gpt1_lstm_matched": 40478 * 768 + 4 * 4168 * (768 + 4168) + 8 * 4168 + 4168 * 768 + 768,
 }
 NORMS = pytest.mark.parametrize("norm", ["pre", "post"])
 
@@ -51,7 +55,7 @@ def block_diagonal(lengths: list[int], total: int) -> tuple[Tensor, Tensor]:
 def test_named_sizes_have_their_exact_parameter_counts(name: str) -> None:
     config = DecoderConfig(**yaml.safe_load((CONFIGS / f"{name}.yaml").read_text()))
     with torch.device("meta"):
-        decoder = Decoder(config, 40478 if name == "gpt1" else 50257)
+        decoder = new_decoder(config, 40478 if name.startswith("gpt1") else 50257)
 
     assert config.name == name
     assert decoder.device.type == "meta"

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mtl.config.errors import UserError
-from mtl.decoder.huggingface import load_pretrained, save_pretrained
+from mtl.config.schema import DecoderConfig
+from mtl.decoder.building import new_decoder
+from mtl.decoder.huggingface import load_pretrained, pretrained_config, save_pretrained
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]
 
 def refusal(name: str | Path) -> str:
     with pytest.raises(UserError) as raised:
-        load_pretrained(str(name), dropout=0.0)
+        load_pretrained(pretrained_config(str(name)))
     return str(raised.value).replace(str(name), "FOLDER")
 
 
@@ -58,7 +61,7 @@ def test_names_without_prefix_and_stored_masks_are_understood(make, folder: Path
 
     edit_weights(folder, age)
     edit_config(folder, activation_function="DELETE", layer_norm_epsilon="DELETE")
-    decoder, vocabulary_size = load_pretrained(str(folder), dropout=0.0)
+    decoder, vocabulary_size = load_pretrained(pretrained_config(str(folder)))
     assert vocabulary_size == 50
     expected = make().state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in decoder.state_dict().items())
@@ -66,7 +69,7 @@ def test_names_without_prefix_and_stored_masks_are_understood(make, folder: Path
 
 def test_half_precision_weights_become_float32(make, folder: Path) -> None:
     edit_weights(folder, lambda weights: weights.update({k: w.half() for k, w in weights.items()}))
-    decoder, _ = load_pretrained(str(folder), dropout=0.0)
+    decoder, _ = load_pretrained(pretrained_config(str(folder)))
     expected = make().state_dict()
     for name, tensor in decoder.state_dict().items():
         assert tensor.dtype == torch.float32
@@ -74,15 +77,56 @@ def test_half_precision_weights_become_float32(make, folder: Path) -> None:
 
 
 def test_loaded_weights_outlive_their_file(folder: Path) -> None:
-    decoder, _ = load_pretrained(str(folder), dropout=0.0)
+    decoder, _ = load_pretrained(pretrained_config(str(folder)))
     before = decoder(torch.arange(9)[None])
     size = (folder / "model.safetensors").stat().st_size
     (folder / "model.safetensors").write_bytes(b"\0" * size)
     assert torch.equal(decoder(torch.arange(9)[None]), before)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": 3},
+        {"width": 64, "heads": 2, "context": 20},
+        {"norm": "post"},
+        {"trunk": "lstm"},
+    ],
+)
+def test_a_decoder_of_another_shape_is_refused(make, folder: Path, changes) -> None:
+    here = replace(make().config, name="mine", pretrained=str(folder), **changes)
+    there = pretrained_config(str(folder))
+    with pytest.raises(UserError) as raised:
+        load_pretrained(here)
+    differing = {name: getattr(there, name) for name in changes}
+    assert str(raised.value) == "\n  ".join(
+        [
+            f"the pretrained decoder has another shape than decoder=mine ({folder})",
+            *(
+                f"decoder.{name}={differing[name]} there, {changes[name]} here"
+                for name in ("trunk", "layers", "width", "heads", "context", "norm")
+                if name in changes
+            ),
+            "give it its own shape: "
+            + " ".join(f"decoder.{name}={value}" for name, value in differing.items()),
+        ]
+    )
+    load_pretrained(replace(here, **differing))  # what the message says is right
+
+
+def test_an_lstm_is_not_written_as_a_hugging_face_folder(tmp_path: Path) -> None:
+    config = DecoderConfig(name="mine", layers=1, width=8, heads=1, context=9, trunk="lstm")
+    with pytest.raises(UserError) as raised:
+        save_pretrained(new_decoder(config, 20), tmp_path / "model")
+    assert str(raised.value) == (
+        "transformers has no causal language model with the trunk 'lstm' (decoder mine)\n"
+        "  only decoders with decoder.trunk=transformer can be written as a Hugging Face folder"
+    )
+    assert not (tmp_path / "model").exists()
+
+
 def test_special_tokens_can_be_added_after_loading(make, folder: Path) -> None:
-    decoder, _ = load_pretrained(str(folder), dropout=0.0)
+    decoder, _ = load_pretrained(pretrained_config(str(folder)))
     decoder.resize_vocabulary(53, seed=0)
     expected = make(53, base_vocabulary=50).token_embedding.weight
     assert torch.equal(decoder.token_embedding.weight, expected)
@@ -90,8 +134,8 @@ def test_special_tokens_can_be_added_after_loading(make, folder: Path) -> None:
 
 def test_loading_and_saving_import_no_modelling_code(folder: Path, root: Path) -> None:
     program = (
-        "import sys; from mtl.decoder.huggingface import load_pretrained, save_pretrained;"
-        f"decoder, _ = load_pretrained({str(folder)!r}, 0.0); save_pretrained(decoder, 'again');"
+        "import sys; from mtl.decoder.huggingface import load_pretrained, pretrained_config, save_pretrained;"
+        f"decoder, _ = load_pretrained(pretrained_config({str(folder)!r})); save_pretrained(decoder, 'again');"
         "print([name for name in ('transformers', 'hydra', 'pydantic', 'mlflow') if name in sys.modules])"
     )
     done = subprocess.run(
@@ -104,7 +148,7 @@ def test_loading_and_saving_import_no_modelling_code(folder: Path, root: Path) -
     assert done.stdout.strip() == "[]"
 
 
-def test_a_hub_name_fetches_config_and_safetensors_only(folder: Path, monkeypatch) -> None:
+def test_a_hub_name_fetches_config_and_safetensors_only(make, folder: Path, monkeypatch) -> None:
     asked = {}
 
     def download(name: str, allow_patterns: list[str]) -> str:
@@ -112,9 +156,9 @@ def test_a_hub_name_fetches_config_and_safetensors_only(folder: Path, monkeypatc
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    decoder, _ = load_pretrained("someone/gpt", dropout=0.0)
-    assert decoder.config.name == "gpt"
-    assert decoder.config.pretrained == "someone/gpt"
+    config = make().config
+    decoder, _ = load_pretrained(replace(config, pretrained="someone/gpt"))
+    assert decoder.config == replace(config, pretrained="someone/gpt")
     assert asked == {
         "someone/gpt": [
             "config.json",
