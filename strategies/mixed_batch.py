@@ -1,8 +1,9 @@
 """Mixed batches: rows of several tasks in one batch, their losses summed.
 
 Summing the losses of one batch is how GPT-1 fine-tunes (L3 = L2 + lambda L1, section 3.2) and BERT pretrains; here
-the summands belong to rows of different tasks, drawn freely by the mixture. How the per-example losses become one
-number is a named choice, because the choices differ as soon as lengths or counts do.
+the summands belong to rows of different tasks, drawn freely by the mixture, and to several questions asked of one row.
+How the per-example losses become one number is a named choice, because the choices differ as soon as lengths or counts
+do.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class MixedBatch(HeadedStrategy):
 
     :param reduction: ``example_mean`` counts every row the same, ``token_mean`` every labelled token; the
         ``task_`` forms take the mean within each task first.
+    :param same_rows: Rows of one source that several tasks read alike (a class and a score of one row): ``together``
+        one forward pass trains all their losses, ``apart`` each task draws them for itself.
     """
 
     composition = "mixed"
@@ -27,6 +30,8 @@ class MixedBatch(HeadedStrategy):
         reduction: Literal[
             "example_mean", "token_mean", "task_example_mean", "task_token_mean"
         ] = "example_mean",
+        same_rows: Literal["together", "apart"] = "together",
     ):
         super().__init__()
         self.reduction = reduction
+        self.joins_rows = same_rows == "together"

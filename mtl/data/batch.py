@@ -21,9 +21,9 @@ from mtl.data.encoding import Encoded
 class Batch:
     """Examples packed into rows.
 
-    An example's result does not depend on its neighbours: positions restart at each example, and ``mask``
-    lets a token see only its own prefix and its own branch. All tensors of indices point into the R*T tokens
-    laid flat.
+    Examples of one row, each for another task, may point at the same tokens. An example's result does not depend on
+    its neighbours: positions restart at each example, and ``mask`` lets a token see only its own prefix and its own
+    branch. All tensors of indices point into the R*T tokens laid flat.
     """
 
     tokens: Tensor
@@ -79,6 +79,7 @@ def collate(
     rows: Sequence[int] | np.ndarray,
     weights: np.ndarray | None = None,
     row_tokens: int = 0,
+    draws: np.ndarray | None = None,
 ) -> Batch:
     """Pack examples into rows (first fit, the longest first), the same way every time.
 
@@ -87,33 +88,36 @@ def collate(
     :param rows: (B,) position of each example in its task's split.
     :param weights: (B,) weight of each example's loss; null is 1/B each.
     :param row_tokens: Rows hold this many tokens, or as many as the longest example where that is more.
+    :param draws: (B,) int64, ascending from 0 without gaps: examples with the same number have the same tokens, which
+        are laid once. Null lays each example.
     """
-    lengths = np.array([len(e.tokens) for e in encoded], dtype=np.int64)
+    laid, draws = _laid(encoded, draws)
+    lengths = np.array([len(e.tokens) for e in laid], dtype=np.int64)
     if not lengths.all():
         raise ValueError("Every example should have at least one token. Found an empty one.")
     row, column = pack(lengths, max(int(row_tokens), int(lengths.max())))
     width = int((column + lengths).max())
     shape = (int(row.max()) + 1, width)
-    layout = _Layout(encoded, lengths, row * width + column)
+    layout = _Layout(laid, lengths, row * width + column)
 
     tokens = np.zeros(shape, dtype=np.int64)
     tokens.flat[layout.places] = layout.tokens
     positions = np.zeros(shape, dtype=np.int64)
     positions.flat[layout.places] = layout.positions
-    sources, labelled = layout.label_sources()
-    plain = len(layout.branch_ends) == len(encoded) == shape[0] and layout.unbranched
+    marks = layout.marks(encoded, draws)
+    plain = len(laid) == shape[0] and layout.unbranched
     return Batch(
         tokens=torch.from_numpy(tokens),
         positions=torch.from_numpy(positions),
         mask=None if plain else torch.from_numpy(layout.mask(shape)),
-        label_sources=torch.from_numpy(sources),
-        label_tokens=torch.from_numpy(layout.tokens[labelled]),
-        label_branches=torch.from_numpy(layout.branches[labelled]),
-        branch_ends=torch.from_numpy(layout.branch_ends),
-        branch_examples=torch.from_numpy(layout.branch_examples),
+        label_sources=torch.from_numpy(layout.sources[marks.labelled]),
+        label_tokens=torch.from_numpy(layout.tokens[marks.labelled]),
+        label_branches=torch.from_numpy(marks.label_branches),
+        branch_ends=torch.from_numpy(layout.branch_ends[marks.branches]),
+        branch_examples=torch.from_numpy(marks.branch_examples),
         task=torch.from_numpy(np.array(tasks, dtype=np.int64)),
         target=torch.from_numpy(np.array([e.target for e in encoded], dtype=np.float32)),
-        terms=torch.from_numpy(layout.terms()),
+        terms=torch.from_numpy(marks.terms),
         weight=torch.from_numpy(_weights(weights, len(encoded))),
         rows=tuple(int(r) for r in rows),
         encoded=tuple(encoded),
@@ -168,8 +172,50 @@ def _weights(weights: np.ndarray | None, examples: int) -> np.ndarray:
     return np.array(weights, dtype=np.float32)
 
 
+def _laid(
+    encoded: Sequence[Encoded], draws: np.ndarray | None
+) -> tuple[Sequence[Encoded], np.ndarray]:
+    """The encodings whose tokens are laid, and which of them each example reads."""
+    if draws is None:
+        return encoded, np.arange(len(encoded))
+    firsts = np.unique(draws, return_index=True)[1]
+    laid = [encoded[i] for i in firsts.tolist()]
+    for e, draw in zip(encoded, draws.tolist(), strict=True):
+        first = laid[draw]
+        if e is not first and (
+            e.branches != first.branches or not np.array_equal(e.tokens, first.tokens)
+        ):
+            raise ValueError(
+                f"Examples of one draw should have the same tokens. Draw {draw} has not."
+            )
+    return laid, draws
+
+
+def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """``counts[i]`` numbers from ``starts[i]`` on, for each i."""
+    before = np.cumsum(counts) - counts
+    ranges: np.ndarray = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
+    return ranges
+
+
+@dataclass(frozen=True)
+class _Marks:
+    """What B examples take from a layout: its tokens by number, its branches by number."""
+
+    labelled: np.ndarray
+    """(P,) token of each label."""
+    label_branches: np.ndarray
+    """(P,) which of the M branches it belongs to."""
+    branches: np.ndarray
+    """(M,) branches of the layout."""
+    branch_examples: np.ndarray
+    """(M,) example of each."""
+    terms: np.ndarray
+    """(B,) labelled tokens, or 1."""
+
+
 class _Layout:
-    """The tokens of all examples one after the other, and where each goes.
+    """The tokens of all laid encodings (called examples here) one after the other, and where each goes.
 
     Legend: N tokens, S segments (an example's prefix and each of its branches are a segment).
     """
@@ -196,7 +242,8 @@ class _Layout:
         begins = np.cumsum(segments) - segments  # (S,) where each segment begins among the N tokens
         origins = np.cumsum(lengths) - lengths  # (B,) where each example begins
         places = starts - origins  # (B,) from token number to flat index
-        self.encoded = encoded
+        self.lengths = lengths
+        self.origins = origins
         self.unbranched = not counts.any()
         self.segment = np.repeat(np.arange(len(segments)), segments)  # (N,)
         self.example = segment_examples[self.segment]
@@ -216,25 +263,32 @@ class _Layout:
         ends = ~is_prefix
         ends[firsts] = counts == 0
         self.branch_ends = (begins + segments - 1 + places[segment_examples])[ends]
-        self.branch_examples = segment_examples[ends]
+        self.branch_counts = np.maximum(counts, 1)  # (B,)
         numbers = np.cumsum(ends) - 1
         numbers[firsts[counts > 0]] += 1  # the prefix counts to the first branch
         self.branches = numbers[self.segment]
 
-    def label_sources(self) -> tuple[np.ndarray, np.ndarray]:
-        """(P,) flat index that predicts each labelled token, and (N,) which tokens are labelled."""
-        labelled = np.concatenate([e.labelled for e in self.encoded]).astype(np.bool_)
-        if (self.positions[labelled] == 0).any():
+    def marks(self, encoded: Sequence[Encoded], draws: np.ndarray) -> _Marks:
+        """What examples take that read the laid encodings ``draws``."""
+        numbers = np.arange(len(encoded))
+        lengths = self.lengths[draws]
+        labelled = np.concatenate([e.labelled for e in encoded]).astype(np.bool_)
+        tokens = _ranges(self.origins[draws], lengths)[labelled]
+        if (self.positions[tokens] == 0).any():
             raise ValueError(
                 "The first token of an example cannot be labelled: nothing predicts it."
             )
-        return self.sources[labelled], labelled
-
-    def terms(self) -> np.ndarray:
-        """(B,) labelled tokens, or 1."""
-        _, labelled = self.label_sources()
-        counts = np.bincount(self.example[labelled], minlength=len(self.encoded))
-        return np.maximum(counts, 1)
+        owners = np.repeat(numbers, lengths)[labelled]
+        counts = self.branch_counts[draws]
+        firsts = (np.cumsum(self.branch_counts) - self.branch_counts)[draws]
+        moved = np.cumsum(counts) - counts - firsts
+        return _Marks(
+            labelled=tokens,
+            label_branches=self.branches[tokens] + moved[owners],
+            branches=_ranges(firsts, counts),
+            branch_examples=np.repeat(numbers, counts),
+            terms=np.maximum(np.bincount(owners, minlength=len(encoded)), 1),
+        )
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """(R, 1, T, T): earlier tokens of the same prefix or branch, and the prefix of the own example."""

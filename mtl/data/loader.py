@@ -14,6 +14,7 @@ from mtl.config.schema import BudgetConfig
 from mtl.data.batch import Batch, collate, idle_batch
 from mtl.data.cutting import cut, shard
 from mtl.data.plan import Plan, Step
+from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
 
 Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -93,7 +94,8 @@ class TrainLoader:
     :param start: First step; after ``start`` steps the loader goes on as if it had never stopped.
     :param weigh: Weights of a whole step's examples; null is 1/n each.
     :param row_tokens: Tokens of a packed row at least, see :func:`mtl.data.batch.collate`.
-    :param apart: One batch for each task of a piece, in the order of the tasks, rather than one for all.
+    :param apart: One batch for each task of a piece, in the order of the tasks, rather than one for all; tasks with
+        examples of the same row stay in one batch.
     """
 
     def __init__(
@@ -144,28 +146,34 @@ class TrainLoader:
             yield from self._pieces_of(step)
 
     def _pieces_of(self, step: Step) -> Iterator[tuple[Batch, ...]]:
-        pieces = shard(step.lengths, self._pieces)
+        pieces = shard(step.row_lengths, self._pieces)
         weights = self._weights(step)
-        for piece in (pieces[i] for i in self._own):
+        for draws in (pieces[i] for i in self._own):
+            piece = draws
+            if step.draws is not None:
+                piece = np.flatnonzero(np.isin(step.draws, draws))
             if len(piece) == 0:
                 yield (idle_batch(),)
             elif self._apart:
-                of_task = step.tasks[piece]
+                first = _first_of_those_joined(step, piece)
                 yield tuple(
-                    self._collated(step, piece[of_task == task], weights)
-                    for task in np.unique(of_task)
+                    self._collated(step, piece[first == task], weights) for task in np.unique(first)
                 )
             else:
                 yield (self._collated(step, piece, weights),)
 
     def _collated(self, step: Step, piece: np.ndarray, weights: np.ndarray) -> Batch:
         tasks, rows = step.tasks[piece], step.rows[piece]
+        draws = None
+        if step.draws is not None:
+            draws = np.unique(step.draws[piece], return_inverse=True)[1]
         return collate(
             [self._stores[k][i] for k, i in zip(tasks.tolist(), rows.tolist(), strict=True)],
             tasks=tasks,
             rows=rows,
             weights=weights[piece],
             row_tokens=self._row_tokens,
+            draws=draws,
         )
 
     def _weights(self, step: Step) -> np.ndarray:
@@ -176,6 +184,21 @@ class TrainLoader:
             own = step.tasks == k
             terms[own] = self._stores[k].terms[step.rows[own]]
         return self._weigh(terms, step.tasks)
+
+
+def _first_of_those_joined(step: Step, piece: np.ndarray) -> np.ndarray:
+    """(n,) for each example the lowest task of those joined with its own by rows they share in the piece."""
+    tasks = step.tasks[piece]
+    if step.draws is None:
+        return tasks
+    first, before = tasks, None
+    while before is None or not np.array_equal(first, before):
+        before = first
+        for owner in (step.draws[piece], tasks):
+            lowest = np.full(int(owner.max()) + 1, int(tasks.max()))
+            np.minimum.at(lowest, owner, first)
+            first = lowest[owner]
+    return first
 
 
 def evaluation_batches(

@@ -87,9 +87,13 @@ class Schedule:
 def schedule(sizes: Mapping[str, int], config: MixtureConfig) -> Schedule:
     """The mixture over training: that of :func:`rates` throughout, but for what ``mixture.schedule`` says.
 
+    One task alone is always drawn, whatever the mixture is.
+
     :param sizes: Training rows of each task.
     :raises UserError: As :func:`rates`, for each point; for points that do not ascend within 0 to 1.
     """
+    if len(sizes) == 1:
+        return Schedule.constant(dict.fromkeys(sizes, 1.0))
     points = [(float(point.at), at_point(config, point)) for point in config.schedule]
     at = [moment for moment, _ in points]
     if not all(0 <= moment <= 1 for moment in at) or at != sorted(set(at)):

@@ -43,14 +43,24 @@ class Step:
     rows: np.ndarray
     """(n,) int64: position of each row in its task's split."""
     lengths: np.ndarray
-    """(n,) int64: tokens of each row."""
+    """(n,) int64: tokens of each row; where examples share a row, each one's part of it."""
     tokens_before: int
     """Tokens of all steps before this one."""
+    draws: np.ndarray | None = None
+    """(n,) int64, ascending from 0: examples of the same draw are of one row, which is computed once. None where each
+    has a row of its own."""
 
     @property
     def tokens(self) -> int:
         """Tokens of this step."""
         return int(self.lengths.sum())
+
+    @property
+    def row_lengths(self) -> np.ndarray:
+        """(D,) int64: tokens of the row of each draw."""
+        if self.draws is None:
+            return self.lengths
+        return np.bincount(self.draws, self.lengths).astype(np.int64)
 
 
 @dataclass(frozen=True)

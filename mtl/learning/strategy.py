@@ -60,6 +60,8 @@ class Strategy(nn.Module, ABC):
     """Share of the budget's tokens that goes to language-model pretraining where ``pretrain.tokens`` is null."""
     apart: bool = False
     """Whether a step comes as one batch for each of its tasks, rather than one for all."""
+    joins_rows: bool = False
+    """Whether a row that several tasks read alike is computed once and trains all of them."""
     packing: Literal["every_epoch", "once"] = "every_epoch"
     """Whether ``one_task`` batches are packed anew every epoch, or once for all epochs."""
     reduction: str
