@@ -292,12 +292,15 @@ def make_conflict(
 
 
 def _layer(name: str) -> str:
-    first, *rest = name.split(".")
-    if first != "decoder":
-        return first
-    if rest[0] == "blocks":
-        return f"block_{rest[1]}"
-    return "embeddings" if rest[0].endswith("_embedding") else rest[0]
+    parts = name.split(".")
+    for part, following in itertools.pairwise(parts):
+        if part == "blocks":
+            return f"block_{following}"
+        if part.endswith("_embedding"):
+            return "embeddings"
+        if part == "final_norm":
+            return part
+    return parts[1] if parts[0] == "decoder" else parts[0]
 
 
 def _by_task(values: np.ndarray, alone: Sequence[int]) -> np.ndarray:

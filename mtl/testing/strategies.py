@@ -18,7 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl.config.schema import DecoderConfig, SourceConfig, TaskConfig, TaskKind
+from mtl.config.schema import (
+    DecoderConfig,
+    OptimizerConfig,
+    SourceConfig,
+    TaskConfig,
+    TaskKind,
+)
 from mtl.data.batch import Batch, collate
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
@@ -93,7 +99,9 @@ class StrategyConformance(ABC):
 
     def built(self, seed: int = 0) -> Strategy:
         """A new strategy around a decoder of two layers, in evaluation mode."""
-        strategy = self.strategy()
+        return self._build(self.strategy(), seed)
+
+    def _build(self, strategy: Strategy, seed: int = 0) -> Strategy:
         base = base_vocabulary()
         vocabulary = base.with_special(strategy.special_tokens(TASKS))
         shape = DecoderConfig(name="micro", layers=2, width=32, heads=2, context=CONTEXT)
@@ -121,6 +129,29 @@ class StrategyConformance(ABC):
         assert strategy.composition in ("one_task", "every_task", "mixed")
         assert strategy.reads in ("tasks", "corpus")
         assert strategy.reduction in REDUCTIONS
+
+        assert strategy.packing in ("every_epoch", "once")
+        assert 0 <= strategy.pretraining < 1
+        assert isinstance(strategy.apart, bool)
+
+    def test_stages_share_the_budget_and_copies_come_last(self) -> None:
+        stages = self.strategy().stages()
+        assert len({stage.name for stage in stages}) == len(stages) > 0
+        assert all(stage.name and "/" not in stage.name for stage in stages)
+        assert all(0 < stage.share <= 1 and stage.learning_rate > 0 for stage in stages)
+        assert abs(sum(stage.share for stage in stages) - 1) < 1e-9
+        assert not any(stage.each for stage in stages[:-1])
+        for stage in stages:
+            replace(OptimizerConfig(), **stage.schedule)  # refuses what is no field of it
+
+    def test_rates_of_its_own_name_each_task_in_the_order_given(self) -> None:
+        sizes = {task.name: 10 * (index + 1) for index, task in enumerate(self.trained_tasks())}
+        rates = self.built().rates(sizes)
+        if rates is None:
+            return
+        assert list(rates) == list(sizes)
+        assert all(np.isfinite(rate) and rate >= 0 for rate in rates.values())
+        assert abs(sum(rates.values()) - 1) < 1e-6
 
     def test_encodings_fit_the_context_and_count_what_they_cut(self) -> None:
         strategy = self.built()
@@ -158,6 +189,17 @@ class StrategyConformance(ABC):
         assert together.shape == (len(self.trained_tasks()) * 3,)
         alone = [strategy.losses(self.batch(strategy, only=i))[0] for i in range(len(together))]
         torch.testing.assert_close(together, torch.stack(alone), atol=1e-5, rtol=1e-5)
+
+    def test_a_batch_of_one_task_has_the_losses_of_a_mixed_one(self) -> None:
+        """Steps that come apart, and whatever compares tasks, ask for one task at a time."""
+        strategy = self.built()
+        mixed = self.batch(strategy)
+        together = strategy.losses(mixed)
+        for index in range(len(self.trained_tasks())):
+            own = mixed.task == index
+            rows = own.nonzero().squeeze(1).tolist()
+            alone = collate([mixed.encoded[i] for i in rows], tasks=[index] * len(rows), rows=rows)
+            torch.testing.assert_close(strategy.losses(alone), together[own], atol=1e-5, rtol=1e-5)
 
     def test_every_parameter_learns(self) -> None:
         strategy = self.built()
@@ -215,6 +257,39 @@ class StrategyConformance(ABC):
         for (name, p), q, r in pairs:
             assert torch.equal(p, q), name
             assert p.dim() < 2 or not torch.equal(p, r), name
+
+    def test_built_once_more_it_starts_over(self) -> None:
+        """A run builds anew around a decoder that was pretrained meanwhile."""
+        strategy, fresh = self.built(), self.built()
+        with torch.no_grad():
+            for parameter in strategy.parameters():
+                parameter.add_(1.0)
+        again, expected = self._build(strategy).state_dict(), fresh.state_dict()
+        assert list(again) == list(expected)
+        for name, value in expected.items():
+            assert torch.equal(again[name], value), name
+
+    def test_own_parameters_serve_their_task_alone(self) -> None:
+        strategy = self.built()
+        known = {id(parameter) for parameter in strategy.parameters()}
+        own = [list(strategy.own_parameters(task)) for task in self.trained_tasks()]
+        found = [id(parameter) for parameters in own for parameter in parameters]
+        assert len(set(found)) == len(found)
+        assert set(found) <= known
+        losses, tasks = strategy.losses(batch := self.batch(strategy)), batch.task
+        for index, parameters in enumerate(own):
+            if parameters and bool((tasks != index).any()):
+                strays = torch.autograd.grad(
+                    losses[tasks != index].sum(), parameters, retain_graph=True, allow_unused=True
+                )
+                assert not any(stray is not None and bool(stray.any()) for stray in strays)
+
+    def test_every_parameter_is_clipped_in_one_group(self) -> None:
+        strategy = self.built()
+        groups = strategy.clipping_groups()
+        if groups is not None:
+            clipped = sorted(id(parameter) for group in groups for parameter in group)
+            assert clipped == sorted(id(parameter) for parameter in strategy.parameters())
 
     def test_parameters_of_one_task_are_part_of_the_whole(self) -> None:
         strategy = self.built()

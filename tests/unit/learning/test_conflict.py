@@ -342,6 +342,10 @@ def test_layers_of_the_shared_parameters():
     assert not frozen & {id(p) for _, p in shared_parameters(strategy)}
     strategy.mixing = nn.Linear(2, 2)
     assert [name for name, _ in shared_parameters(strategy)][-2:] == ["mixing", "mixing"]
+    stitched = load_strategy_class("soft_sharing")(sharing="cross_stitch")
+    stitched.build(Decoder(SHAPE, 50), TASKS[:2], base_vocabulary())
+    layers = {name for name, _ in shared_parameters(stitched)}
+    assert layers == {"embeddings", "block_0", "block_1", "final_norm", "alpha"}
 
 
 class Apart(Signed):
