@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mtl.config.balancing import balance_fits
 from mtl.config.mixing import fraction_names_tasks, mixture_fits
 from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig
 from mtl.config.values import Problem
@@ -25,6 +26,14 @@ RANGES: dict[str, tuple[str, Test]] = {
     "decoder.context": AT_LEAST_ONE,
     "decoder.dropout": BELOW_ONE,
     "decoder.units": AT_LEAST_ONE,
+    "balance.temperature": POSITIVE,
+    "balance.every": AT_LEAST_ONE,
+    "balance.learning_rate": NOT_NEGATIVE,
+    "balance.weight_decay": NOT_NEGATIVE,
+    "balance.mu": POSITIVE,
+    "balance.c": NOT_NEGATIVE,
+    "balance.beta": SHARE,
+    "balance.max_norm": NOT_NEGATIVE,
     "mixture.temperature": POSITIVE,
     "mixture.cap": AT_LEAST_ONE,
     "tokenizer.vocabulary": ("at least 257, the bytes and one merge", lambda value: value >= 257),
@@ -166,6 +175,7 @@ RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
         _tasks_are_a_set,
         mixture_fits,
         fraction_names_tasks,
+        balance_fits,
         _tasks_bear_their_names,
         _betas,
         _named_part("tokenizer", "folder", "folder"),

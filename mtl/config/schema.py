@@ -199,6 +199,24 @@ class BalanceConfig:
 
     name: str
     """Name of the method, as on the command line."""
+    weights: dict[str, float] = field(default_factory=dict)
+    """Weight of each task, 0 or more (``static`` only)."""
+    temperature: float | None = None
+    """How much the pace of a loss matters: large makes the weights equal (``dwa`` only)."""
+    every: int | None = None
+    """Steps over which losses are averaged, in place of the paper's epochs (``dwa`` only)."""
+    learning_rate: float | None = None
+    """Of the weights' own Adam (``famo`` only)."""
+    weight_decay: float | None = None
+    """Of the weights' own Adam (``famo`` only)."""
+    mu: float | None = None
+    """Smoothing: small heeds the largest loss alone, large all alike (``stch`` only)."""
+    c: float | None = None
+    """Radius around the mean gradient, as a share of its length (``cagrad`` only)."""
+    beta: float | None = None
+    """Share of a new cosine in the target, 0 to 1 (``gradvac`` only)."""
+    max_norm: float | None = None
+    """Longest direction; 0 for no limit (``nash`` only)."""
 
 
 @dataclass(frozen=True, kw_only=True)

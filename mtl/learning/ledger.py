@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from mtl.data.plan import Plan
+from mtl.data.cutting import shard
+from mtl.data.plan import Plan, Step
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
 from mtl.learning.strategy import Strategy
@@ -44,6 +45,7 @@ def cost(
     steps: int,
     seconds: float,
     pieces: int,
+    by_task: bool = False,
 ) -> dict[str, Any]:
     """The ledger of a training, as ``summary.json`` holds it.
 
@@ -52,19 +54,23 @@ def cost(
 
     :param steps: Optimizer steps made.
     :param seconds: Wall time of training.
-    :param pieces: Backward passes of a step, over all devices.
+    :param pieces: Pieces of a step, over all devices.
+    :param by_task: Each task of a piece has a backward pass of its own; otherwise a piece has one.
     """
     names = [task.name for task in strategy.tasks]
     tokens, examples, targets = (np.zeros(len(names), dtype=np.int64) for _ in range(3))
     seen = 0.0
+    passes = 0
     labels = [store.label_counts for store in stores]
     for step in itertools.islice(plan.steps(), steps):
+        if by_task:
+            passes += sum(len(np.unique(tasks)) for tasks in _tasks_of_pieces(step, pieces))
         for task in np.unique(step.tasks).tolist():
             own = step.tasks == task
             tokens[task] += step.lengths[own].sum()
             examples[task] += own.sum()
             targets[task] += labels[task][step.rows[own]].sum()
-        seen += float((step.lengths * (step.lengths + 1) / 2).sum())
+        seen += float((step.row_lengths * (step.row_lengths + 1) / 2).sum())
     total = int(tokens.sum())
     return {
         "tokens": total,
@@ -73,9 +79,15 @@ def cost(
         "target_tokens_by_task": dict(zip(names, targets.tolist(), strict=True)),
         "steps": steps,
         "flops": strategy.decoder.flops(total, seen / max(total, 1), int(targets.sum())),
-        "backward_passes": steps * pieces,
+        "backward_passes": passes if by_task else steps * pieces,
         "seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "parameters": parameters(strategy, strategy.tasks),
         "pretraining_tokens": 0,
     }
+
+
+def _tasks_of_pieces(step: Step, pieces: int) -> Iterator[np.ndarray]:
+    """The task of each example of each piece, as the loader deals them."""
+    for draws in shard(step.row_lengths, pieces):
+        yield step.tasks[draws if step.draws is None else np.isin(step.draws, draws)]

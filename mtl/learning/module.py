@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from mtl.config.errors import UserError
 from mtl.config.schema import OptimizerConfig
 from mtl.data.batch import Batch
+from mtl.learning.balance.methods import Balance, parameters_to_train
+from mtl.learning.balance.scalarizers import Scalarizer
+from mtl.learning.balance.step import BalancedStep
 from mtl.learning.schedule import adamw, multiplier
 from mtl.learning.strategy import Strategy
 
@@ -52,6 +55,9 @@ class MultiTaskModule(pl.LightningModule):
     :param shares: (steps,) share of the budget that is over after each step; the schedule follows it.
     :param seed: Seeds dropout anew at every step, so that a resumed run draws the same masks.
     :param describe_row: Names a training row for a message, from the index of its task and its position.
+    :param balance: How the losses of the tasks become one update; None adds them as the batches weigh them.
+    :param separate: Whether each task has a backward pass of its own, from the number of pieces of a step.
+    :param tasks_from: The tasks of every step from a step on; only with a balance.
     """
 
     def __init__(
@@ -62,6 +68,9 @@ class MultiTaskModule(pl.LightningModule):
         shares: np.ndarray,
         seed: int,
         describe_row: Callable[[int, int], str],
+        balance: Balance | None = None,
+        separate: Callable[[int], bool] | None = None,
+        tasks_from: Callable[[int], Iterator[np.ndarray]] | None = None,
     ):
         super().__init__()
         self.strategy = strategy
@@ -72,20 +81,50 @@ class MultiTaskModule(pl.LightningModule):
         self._names = [task.name for task in strategy.tasks]
         # No buffer: DistributedDataParallel would overwrite each device's sums with those of the first.
         self.loss_sums = torch.zeros(2, len(self._names))
-        self._batches: list[Batch] = []
+        self.balance = balance
+        self._separate_for = separate
+        self._separate = False
+        self._tasks_from = tasks_from
+        self._balanced: BalancedStep | None = None
+        # Of the step: each piece with the number that seeded it.
+        self._pieces: list[tuple[int, tuple[Batch, ...]]] = []
 
     def on_fit_start(self) -> None:
         self.loss_sums = self.loss_sums.to(self.device)
 
+    def on_train_start(self) -> None:
+        if self.balance is None:
+            return
+        assert self._tasks_from is not None
+        assert self._separate_for is not None
+        pieces = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        self._separate = self._separate_for(pieces)
+        self._step_tasks = self._tasks_from(self.global_step)
+        self._balanced = BalancedStep(self.balance, self.strategy, separate=self._separate)
+        if self._separate and self.trainer.world_size > 1:
+            # Gradients of tasks are summed over devices before they become one; there is nothing left to average.
+            self.trainer.model.require_backward_grad_sync = False  # type: ignore[union-attr]
+
     def training_step(self, batches: tuple[Batch, ...], batch_index: int) -> Tensor:
-        torch.manual_seed(
-            self._step_seed(batch_index)
-        )  # dropout, and whatever else a strategy draws
+        seed = self._step_seed(batch_index)
+        torch.manual_seed(seed)  # dropout, and whatever else a strategy draws
+        first = not self._pieces
+        self._pieces.append((seed, batches))
         # Weights are those of the whole step; Lightning averages over accumulated pieces and devices.
         pieces = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        losses = [self.strategy.losses(batch).float() for batch in batches]
+        step = self._balanced
+        if step is not None and first:
+            step.begin(next(self._step_tasks).tolist())
+        if step is not None and self._separate:
+            losses = step.separately(batches)
+        else:
+            losses = [self.strategy.losses(batch).float() for batch in batches]
         self._check_finite(batches, losses)
         self._count(batches, losses)
+        if step is not None and self._separate:
+            return step.losses.sum()
+        if step is not None:
+            return step.weighed(batches, losses, seed=self._balance_seed()) * pieces
         return (
             torch.stack(
                 [(loss * batch.weight).sum() for loss, batch in zip(losses, batches, strict=True)]
@@ -93,9 +132,18 @@ class MultiTaskModule(pl.LightningModule):
             * pieces
         )
 
+    def backward(self, loss: Tensor, *arguments: Any, **named: Any) -> None:
+        """The gradients of a piece; with the last piece of a step under a balance, those of the step."""
+        if not self._separate:
+            super().backward(loss, *arguments, **named)
+        whole = len(self._pieces) == self.trainer.accumulate_grad_batches
+        if self._balanced is not None and whole:
+            world = self.trainer.world_size
+            if not self._balanced.finish(seed=self._balance_seed(), world=world):
+                raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
+
     def _count(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> None:
-        """Remember the batches of the step for messages, and the losses for the record."""
-        self._batches.extend(batches)
+        """Keep the losses for the record."""
         with torch.no_grad():
             for batch, loss in zip(batches, losses, strict=True):
                 counted = (batch.weight > 0).float()
@@ -113,14 +161,16 @@ class MultiTaskModule(pl.LightningModule):
         if sharded is not None:
             norm = sharded(limit)
         else:
-            whole = [p for group in optimizer.param_groups for p in group["params"]]
+            # The size of a balance's own parameters is not that of the model's.
+            aside = {id(p) for p in parameters_to_train(self.balance)}
+            whole = [
+                p for group in optimizer.param_groups for p in group["params"] if id(p) not in aside
+            ]
             groups = self.strategy.clipping_groups() or [whole]
             norms = [torch.nn.utils.clip_grad_norm_(group, limit) for group in groups]
             norm = torch.stack(norms).max()
         if not torch.isfinite(norm):
-            rows = [row for batch in self._batches for row in self._described(batch)]
-            raise NonFiniteLossError(self.global_step, rows, what="gradient")
-        self._batches.clear()
+            raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         super().optimizer_step(*arguments, **named)
@@ -128,6 +178,21 @@ class MultiTaskModule(pl.LightningModule):
         assert isinstance(optimizer, Optimizer)
         with torch.no_grad():
             self.strategy.after_step(float(optimizer.param_groups[0]["lr"]))
+            self._look_back()
+        self._pieces.clear()
+
+    def _look_back(self) -> None:
+        """For a balance that compares the losses before and after the update: the same examples, the same dropout."""
+        step = self._balanced
+        if step is None or not (isinstance(self.balance, Scalarizer) and self.balance.looks_back):
+            return
+        again = torch.zeros_like(step.losses)
+        for seed, batches in self._pieces:
+            torch.manual_seed(seed)
+            with self.trainer.precision_plugin.train_step_context():
+                losses = [self.strategy.losses(batch).float() for batch in batches]
+            again += step.of_tasks(batches, losses)
+        step.look_back(again, world=self.trainer.world_size)
 
     def _check_finite(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> None:
         """All devices raise together, each with the rows of all, or none does."""
@@ -153,6 +218,11 @@ class MultiTaskModule(pl.LightningModule):
             rows = [row for own in of_all for row in own]
         raise NonFiniteLossError(self.global_step, rows)
 
+    def _rows_of_step(self) -> list[str]:
+        return [
+            row for _, batches in self._pieces for one in batches for row in self._described(one)
+        ]
+
     def _described(self, batch: Batch, which: Sequence[int] | None = None) -> list[str]:
         tasks = batch.task.tolist()
         return [
@@ -170,6 +240,18 @@ class MultiTaskModule(pl.LightningModule):
             if count
         }
 
+    def task_weights(self) -> dict[str, float]:
+        """Weights of the latest step by ``balance/<task>_weight``, for the tasks it had; none for a balance without."""
+        if self._balanced is None or self._balanced.weights is None:
+            return {}
+        of_step = zip(
+            self._names,
+            self._balanced.weights.tolist(),
+            self._balanced.present.tolist(),
+            strict=True,
+        )
+        return {f"balance/{name}_weight": weight for name, weight, present in of_step if present}
+
     def gathered_loss_sums(self) -> Tensor:
         """(W, 2, K) sums of losses and numbers of examples per task since the last ``pop_losses``, of each of W
         devices."""
@@ -185,13 +267,22 @@ class MultiTaskModule(pl.LightningModule):
         checkpoint["decoder"] = asdict(self.strategy.decoder.config)
 
     def configure_optimizers(self) -> Any:
-        optimizer = adamw(self.strategy, self._optimizer, fused=True)
+        trained = nn.ModuleList([self.strategy])
+        trained.extend([nn.ParameterList(parameters_to_train(self.balance))])
+        optimizer = adamw(trained, self._optimizer, fused=True)
         schedule = LambdaLR(optimizer, self._multiplier)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _multiplier(self, step: int) -> float:
         return multiplier(float(self._shares[min(step, len(self._shares) - 1)]), self._optimizer)
 
+    def _balance_seed(self) -> int:
+        """The same in all pieces of a step and on all devices."""
+        return _number(f"{self._seed}/balance/{self.global_step}")
+
     def _step_seed(self, batch_index: int) -> int:
-        text = f"{self._seed}/dropout/{self.global_step}/{batch_index}/{self.global_rank}"
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+        return _number(f"{self._seed}/dropout/{self.global_step}/{batch_index}/{self.global_rank}")
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")

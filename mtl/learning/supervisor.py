@@ -170,6 +170,7 @@ class Supervisor(pl.Callback):
             self._losses = pl_module.pop_losses()
             values = {f"{task}/loss": loss for task, loss in self._losses.items()}
             values["learning_rate"] = self._rate
+            values |= pl_module.task_weights()
             if first:
                 self._log(step, tokens, values)
         if self._diagnose is not None and (final or step % self._diagnose_every == 0):

@@ -7,8 +7,9 @@ import logging
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies import Strategy as Devices
 
 from mtl.config.errors import UserError
-from mtl.config.schema import FitConfig, TrainerConfig
+from mtl.config.schema import BalanceConfig, FitConfig, TrainerConfig
 from mtl.data.loader import TrainLoader
 from mtl.data.plan import Plan
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
+from mtl.learning.balance.methods import make_balance, separate_gradients, within_tasks
 from mtl.learning.interruption import interruptions
 from mtl.learning.module import MultiTaskModule
 from mtl.learning.reduction import reduction
@@ -61,15 +63,22 @@ class TrainingData(pl.LightningDataModule):
     """The rows of the plan from the step the trainer stands at; a resumed trainer stands where it stopped."""
 
     def __init__(
-        self, stores: list[EncodedSplit], plan: Plan | Replay, steps: int, strategy: Strategy
+        self,
+        stores: list[EncodedSplit],
+        plan: Plan | Replay,
+        steps: int,
+        strategy: Strategy,
+        balance: BalanceConfig | None,
     ):
         super().__init__()
         self._stores, self._plan, self._steps = stores, plan, steps
-        self._weigh = reduction(strategy.reduction)
-        self._apart = strategy.apart
+        weigh = reduction(strategy.reduction)
+        self._weigh = weigh if balance is None else within_tasks(weigh)
+        self._apart, self._balance = strategy.apart, balance
 
     def train_dataloader(self) -> TrainLoader:
         assert self.trainer is not None
+        pieces = self.trainer.world_size * self.trainer.accumulate_grad_batches
         return TrainLoader(
             self._stores,
             self._plan,
@@ -79,7 +88,7 @@ class TrainingData(pl.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             accumulate=self.trainer.accumulate_grad_batches,
-            apart=self._apart,
+            apart=self._apart or separate_gradients(self._balance, pieces),
         )
 
 
@@ -94,6 +103,8 @@ def train(
     *,
     resume: bool,
     shares: np.ndarray | None = None,
+    balance: BalanceConfig | None = None,
+    more_follow: bool = False,
 ) -> Trained:
     """Train for the steps of ``tokens_after``; go on from ``last.ckpt`` where ``resume`` says so.
 
@@ -102,6 +113,8 @@ def train(
     :param tokens_after: (steps,) tokens consumed when each step is over.
     :param checkpoints: Folder of ``last.ckpt`` and ``best.ckpt``.
     :param shares: (steps,) share of the schedule that is over after each step; null follows the tokens.
+    :param balance: How the losses of the tasks become one update; null adds them.
+    :param more_follow: These very processes go on to another training, and keep their process group for it.
     """
     steps = len(tokens_after)
     tasks = strategy.tasks
@@ -111,12 +124,18 @@ def train(
         assert split is not None
         return f"{tasks[task].name} {split.examples[int(stores[task].examples[row])].row}"
 
+    if balance is not None and balance.name == "sum":
+        balance = None
+    names, rows = [task.name for task in tasks], [len(store) for store in stores]
     module = MultiTaskModule(
         strategy,
         optimizer=config.optimizer,
         shares=tokens_after / tokens_after[-1] if shares is None else shares,
         seed=config.seed,
         describe_row=describe_row,
+        balance=make_balance(balance, names, rows, strategy.composition),
+        separate=partial(separate_gradients, balance),
+        tasks_from=lambda start: (np.unique(step.tasks) for step in plan.steps(start)),
     )
     times = config.evaluation.times
     supervisor = Supervisor(
@@ -131,9 +150,10 @@ def train(
         diagnose=listener.diagnose,
         diagnose_every=config.diagnostics.every,
     )
-    with _quiet_lightning(), interruptions(supervisor.signalled), _process_group_ended():
+    group = nullcontext() if more_follow else process_group_ended()
+    with _quiet_lightning(), interruptions(supervisor.signalled), group:
         trainer = make_trainer(config, steps, supervisor)
-        data = TrainingData(stores, plan, steps, strategy)
+        data = TrainingData(stores, plan, steps, strategy, balance)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
     strategy.to("cpu")
     return Trained(
@@ -200,7 +220,7 @@ def _devices(config: TrainerConfig) -> str | Devices:
 
 
 @contextmanager
-def _process_group_ended() -> Iterator[None]:
+def process_group_ended() -> Iterator[None]:
     """Leaves no process group behind: what follows is done by one process, or by another training."""
     before = torch.distributed.is_initialized()
     try:

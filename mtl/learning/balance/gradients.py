@@ -1,0 +1,118 @@
+"""Methods that make one direction of the tasks' gradients on the parameters they share."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Aggregation(nn.Module):
+    """One of TorchJD's aggregators over the tasks that a step has.
+
+    A task that is absent, or whose gradient is exactly 0, is left out: it has nothing to say, and would stop methods
+    that heed the least gradient. A task that is alone goes its own way. In both cases the state of what is left out
+    stays as it is.
+
+    :param aggregator: Draws, where it does, from the global generator: whoever calls seeds it.
+    """
+
+    def __init__(self, aggregator: nn.Module):
+        super().__init__()
+        self.aggregator = aggregator
+
+    @torch.no_grad()
+    def direction(self, rows: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What goes into ``.grad``, and the weights it is a combination by.
+
+        :param rows: (K, P) gradient of each task's loss, finite.
+        :param present: (K,) bool, the tasks that the step has.
+        :return: (P,) direction; (K,) weights, None for a method without.
+        """
+        heard = present & (rows != 0).any(1)
+        count = int(heard.sum())
+        if count < 2:
+            return rows[heard].sum(0), heard.to(rows.dtype)
+        matrix = rows if count == len(rows) else rows[heard]
+        found = self.weights(matrix, heard.nonzero().flatten().cpu())
+        if found is None:
+            return self.aggregator(matrix), None
+        found = found.to(rows.device)
+        weights = rows.new_zeros(len(rows))
+        weights[heard] = found
+        return found @ matrix, weights
+
+    def weights(self, matrix: Tensor, heard: Tensor) -> Tensor | None:
+        """(m,) weights of the rows.
+
+        :param matrix: (m, P) rows of the tasks that are heard, m at least 2.
+        :param heard: (m,) indices of these tasks.
+        """
+        weighting = getattr(self.aggregator, "gramian_weighting", None)
+        # On the CPU: these are small loops, which a device would run one kernel at a time.
+        return None if weighting is None else weighting((matrix @ matrix.T).cpu())
+
+
+class GradientVaccine(Aggregation):
+    """Gradient Vaccine (Wang et al., ICLR 2021, algorithm 1); its targets are kept for each pair of tasks.
+
+    :param tasks: Number of tasks K.
+    :param beta: Share of a new cosine in the target, 0 to 1.
+    """
+
+    targets: Tensor
+
+    def __init__(self, tasks: int, *, beta: float):
+        from torchjd.aggregation import GradVac
+
+        super().__init__(GradVac(beta))
+        self.register_buffer("targets", torch.zeros(tasks, tasks))
+
+    def weights(self, matrix: Tensor, heard: Tensor) -> Tensor | None:
+        # TorchJD forgets its targets whenever the number of rows changes, so they are lent to it for each call.
+        weighting: Any = self.aggregator.gramian_weighting
+        pairs = torch.meshgrid(heard, heard, indexing="ij")
+        weighting._phi_t = self.targets.cpu()[pairs].to(matrix.dtype)
+        weighting._state_key = (len(matrix), matrix.dtype)
+        found = super().weights(matrix, heard)
+        self.targets[pairs] = weighting._phi_t.to(self.targets)
+        self.aggregator.reset()  # type: ignore[operator]
+        return found
+
+
+class Nash(Aggregation):
+    """Nash-MTL (Navon et al., ICML 2022, algorithm 1); each solution starts from the last one of its tasks.
+
+    :param tasks: Number of tasks K.
+    :param max_norm: Longest direction; 0 for no limit.
+    """
+
+    last: Tensor
+
+    def __init__(self, tasks: int, *, max_norm: float):
+        from torchjd.aggregation import NashMTL
+
+        NashMTL(tasks, max_norm)
+        super().__init__(nn.Identity())
+        self._of_size: dict[int, Any] = {}
+        self._max_norm = max_norm
+        self.register_buffer("last", torch.ones(tasks, dtype=torch.float64))
+
+    def weights(self, matrix: Tensor, heard: Tensor) -> Tensor | None:
+        from torchjd.aggregation import NashMTL
+
+        # The number of tasks is part of TorchJD's problem: one for each number, all starting from what is kept here.
+        count = len(matrix)
+        if count not in self._of_size:
+            self._of_size[count] = NashMTL(count, self._max_norm)
+        weighting = self._of_size[count].weighting
+        weighting.prvs_alpha = self.last.cpu()[heard].numpy()
+        with warnings.catch_warnings():
+            # Of cvxpy, on how fast it solves and how exactly.
+            warnings.filterwarnings("ignore", "You are solving a parameterized problem")
+            warnings.filterwarnings("ignore", "Solution may be inaccurate")
+            found = weighting(matrix)
+        self.last[heard] = torch.as_tensor(weighting.prvs_alpha).to(self.last)
+        return found
