@@ -20,6 +20,7 @@ def generate(
     stop: Collection[int] = (),
     project: Callable[[Tensor], Tensor] | None = None,
     banned: Sequence[int] = (),
+    offsets: Tensor | None = None,
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -34,6 +35,7 @@ def generate(
     :param stop: Tokens that end a row.
     :param project: (B, D) hidden states -> (B, V) logits. None: the decoder's own.
     :param banned: Tokens that are never chosen.
+    :param offsets: (B, D), for each row a vector that is added to the embeddings of all its tokens, the new ones too.
     :param temperature: 0 takes the most likely token (ties: the lowest id); above 0 samples from the softmax of
         logits / temperature.
     :param top_k: Sample among the k most likely tokens only.
@@ -59,7 +61,8 @@ def generate(
             active = list(range(len(prompts)))
             streams = [np.random.default_rng([seed, row]) for row in active]
             while True:
-                hidden = decoder(tokens.to(decoder.device), cache=cache)
+                added = None if offsets is None else offsets[active, None]
+                hidden = decoder(tokens.to(decoder.device), cache=cache, offsets=added)
                 cache.advance(lengths)
                 last = torch.tensor(lengths, device=hidden.device) - 1
                 logits = project(

@@ -170,6 +170,7 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """Hidden states of the last block, after the final layer norm where there is one.
 
@@ -178,6 +179,7 @@ class Decoder(nn.Module):
         :param mask: (B, 1, T, T) bool, True where the row's token may see the column's; every token must see at
             least itself. None: every token sees itself and all before it.
         :param cache: Tokens read before, which each new token sees too; not together with ``mask``.
+        :param offsets: (B or 1, T or 1, D), added to the embeddings of the tokens.
         :returns: (B, T, D).
         :raises ValueError: where T exceeds the context and no positions are given, or on both mask and cache.
         """
@@ -187,12 +189,14 @@ class Decoder(nn.Module):
             mask = cache.mask(tokens.shape[1], tokens.device)
             if positions is None:
                 positions = cache.positions(tokens.shape[1], tokens.device)
-        x = self.embed(tokens, positions)
+        x = self.embed(tokens, positions, offsets)
         for block in self.blocks:
             x = block(x, mask, cache)
         return self.finish(x)
 
-    def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
+    def embed(
+        self, tokens: Tensor, positions: Tensor | None, offsets: Tensor | None = None
+    ) -> Tensor:
         """(B, T) tokens and their positions (None: 0 to T-1) -> (B, T, D): what the first block reads."""
         if positions is None:
             self._check_length(tokens)
@@ -200,7 +204,7 @@ class Decoder(nn.Module):
         else:
             position = self.position_embedding(positions)
         x = self.token_embedding(tokens) + position
-        return self._drop(x)
+        return self._drop(x if offsets is None else x + offsets)
 
     def finish(self, x: Tensor) -> Tensor:
         """(B, T, D) of the last block -> hidden states, normed where the decoder has a final layer norm."""

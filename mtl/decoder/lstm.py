@@ -44,6 +44,7 @@ class LstmDecoder(Decoder):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         cache: Cache | None = None,
+        offsets: Tensor | None = None,
     ) -> Tensor:
         """Hidden states of the last layer, projected to the width.
 
@@ -52,11 +53,12 @@ class LstmDecoder(Decoder):
             sees, and one at 0 begins anew. None: 0 to T-1.
         :param mask: (B, 1, T, T) bool, as for a transformer. None: each row is one sequence, whatever the positions.
         :param cache: Tokens read before, from which each row goes on; not together with ``mask``.
+        :param offsets: (B or 1, T or 1, D), added to the embeddings of the tokens.
         :returns: (B, T, D).
         :raises ValueError: where T exceeds the context and no positions are given, on both mask and cache, or where a
             token does not see exactly one at the position before its own.
         """
-        x = self.embed(tokens, positions)
+        x = self.embed(tokens, positions, offsets)
         if cache is not None:
             if mask is not None:
                 raise ValueError("`mask` and `cache` cannot be given together")
@@ -75,11 +77,14 @@ class LstmDecoder(Decoder):
         places[order] = torch.arange(len(order), device=order.device)
         return self.finish(x)[places].unflatten(0, tokens.shape)
 
-    def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
+    def embed(
+        self, tokens: Tensor, positions: Tensor | None, offsets: Tensor | None = None
+    ) -> Tensor:
         """(B, T) tokens -> (B, T, D): what the first layer reads. Positions are not embedded."""
         if positions is None:
             self._check_length(tokens)
-        return self._drop(self.token_embedding(tokens))
+        x = self.token_embedding(tokens)
+        return self._drop(x if offsets is None else x + offsets)
 
     def finish(self, x: Tensor) -> Tensor:
         """(..., H) of the last layer -> (..., D)."""

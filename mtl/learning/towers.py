@@ -119,10 +119,12 @@ class Stitched(Decoder):
         )
         self.training = tower.training
 
-    def embed(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
+    def embed(
+        self, tokens: Tensor, positions: Tensor | None, offsets: Tensor | None = None
+    ) -> Tensor:
         """(B, T) tokens and positions -> (K, B, T, D)."""
         return torch.stack(
-            [cast("Decoder", tower).embed(tokens, positions) for tower in self.towers]
+            [cast("Decoder", tower).embed(tokens, positions, offsets) for tower in self.towers]
         )
 
     def finish(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from mtl.config.errors import UserError
+from mtl.decoder.building import new_decoder
 from mtl.decoder.cache import KeyValueCache
 from mtl.decoder.generation import generate, probabilities
 from mtl.decoder.gpt import Decoder
@@ -32,6 +34,29 @@ def test_cached_generation_equals_reading_everything_again(make, norm) -> None:
     expected = [slowly(decoder, prompt, 20) for prompt in PROMPTS]
     assert len({tuple(tokens) for tokens in expected}) == 5  # two prompts are equal
     assert generate(decoder, PROMPTS, max_new_tokens=20) == expected
+
+
+@pytest.mark.parametrize(
+    "shape", [{"norm": "pre"}, {"norm": "post"}, {"trunk": "lstm", "units": 24}], ids=str
+)
+def test_offsets_are_added_to_the_embeddings_of_old_and_new_tokens(make, shape) -> None:
+    """Cached, against a decoder whose token embeddings hold the offset, reading everything again."""
+    decoder = new_decoder(replace(make().config, **shape), 50).eval()
+    for parameter in decoder.parameters():
+        parameter.data *= 5 if parameter.dim() > 1 else 1
+    offsets = torch.randn(len(PROMPTS), 32, generator=torch.Generator().manual_seed(0)) * 0.5
+    weight = decoder.token_embedding.weight.detach().clone()
+    expected = []
+    for prompt, offset in zip(PROMPTS, offsets, strict=True):
+        tokens = list(prompt)
+        for _ in range(12):
+            decoder.token_embedding.weight.data = weight + offset
+            hidden = decoder(torch.tensor([tokens]))[0, -1]
+            tokens.append(int((weight @ hidden).argmax()))
+        expected.append(tokens[len(prompt) :])
+    decoder.token_embedding.weight.data = weight
+    assert generate(decoder, PROMPTS, max_new_tokens=12, offsets=offsets) == expected
+    assert generate(decoder, PROMPTS, max_new_tokens=12) != expected
 
 
 @NORMS
