@@ -92,8 +92,8 @@ class JointPlan(Plan):
             present = members >= 0
             i, j = np.nonzero(present)
             count = present.sum(axis=1)[i]
-            # What is left of the division goes to another member with every row.
-            turn = ((present.cumsum(axis=1) - 1)[i, j] + step.rows[draws][i]) % count
+            # What is left of the division goes to another member with every draw.
+            turn = ((present.cumsum(axis=1) - 1)[i, j] + draws[i] + step.index) % count
             lengths = (step.lengths[draws][i] + turn) // count
             parts.append((draws[i], np.array(group.tasks)[j], members[i, j], lengths))
         draws, tasks, rows, lengths = (
