@@ -59,3 +59,15 @@ def test_a_misspelt_reduction_names_the_nearest() -> None:
         "unknown reduction 'token_meen'",
         "  did you mean: token_mean",
     ]
+
+
+@given(step=STEPS, terms=st.integers(1, 50))
+def test_tokens_and_examples_count_alike_where_all_are_as_long(
+    step: list[tuple[int, int]], terms: int
+) -> None:
+    tasks = np.array([k for _, k in step])
+    same = np.full(len(step), terms)
+    for one, other in (("token_mean", "example_mean"), ("task_token_mean", "task_example_mean")):
+        np.testing.assert_allclose(
+            reduction(one)(same, tasks), reduction(other)(same, tasks), rtol=1e-6
+        )
