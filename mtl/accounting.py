@@ -8,6 +8,7 @@ from typing import Any
 
 from mtl.assembly import Loaded
 from mtl.config.schema import FitConfig
+from mtl.learning.balance.methods import separate_gradients
 from mtl.learning.ledger import cost, parameters, peak_memory_bytes
 from mtl.learning.training import Trained
 from mtl.parts import Trainings
@@ -82,6 +83,8 @@ def _ledger(
             steps=done.steps,
             seconds=done.seconds,
             pieces=config.batch.accumulate * done.devices,
+            by_task=part.budget == "shared"
+            and separate_gradients(config.balance, config.batch.accumulate * done.devices),
         )
         for part, done in zip(trainings.parts, trained, strict=True)
     ]

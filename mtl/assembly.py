@@ -140,7 +140,7 @@ def load_vocabulary(config: TokenizerConfig) -> Vocabulary:
         return Vocabulary.load(config.folder)
 
 
-def new_decoder(config: DecoderConfig, base: Vocabulary, seed: int) -> Decoder:
+def base_decoder(config: DecoderConfig, base: Vocabulary, seed: int) -> Decoder:
     """A decoder with an embedding for each token of ``base``: drawn, or from a pretrained folder of that vocabulary.
 
     :raises UserError: A pretrained decoder of another vocabulary or shape.

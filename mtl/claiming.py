@@ -35,6 +35,11 @@ def is_first() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("RANK", "0") == "0"
 
 
+def launched_together() -> bool:
+    """Whether another launcher started all processes of the run, which then stay for all of its parts."""
+    return "LOCAL_RANK" in os.environ and PART_VARIABLE not in os.environ
+
+
 def takes_part(part: str) -> bool:
     """Whether this process trains the part: all do but those that were started for another one."""
     return os.environ.get(PART_VARIABLE, part) == part
@@ -92,7 +97,7 @@ def for_other_processes(folder: RunFolder, config: FitConfig, part: str) -> Iter
     What Lightning tells them through this process's environment is taken back afterwards: it would read it as its
     own the next time.
     """
-    if config.trainer.devices == 1 or not is_first():
+    if config.trainer.devices == 1 or not is_first() or launched_together():
         yield
         return
     arguments, before = sys.argv[1:], {name: os.environ.get(name) for name in VARIABLES}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -26,6 +28,7 @@ from mtl.assembly import (
 from mtl.claiming import (
     for_other_processes,
     is_first,
+    launched_together,
     new_folder,
     occupied_folder,
     takes_part,
@@ -34,12 +37,13 @@ from mtl.config.errors import Interrupted, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
+from mtl.learning.balance.methods import check_balance, check_shared
 from mtl.learning.evaluation import answer_split
 from mtl.learning.interruption import interrupt, interruptions
 from mtl.learning.module import NonFiniteLossError
 from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import BEST, LAST, Scored
-from mtl.learning.training import Listener, Trained, check_devices, train
+from mtl.learning.training import Listener, Trained, check_devices, process_group_ended, train
 from mtl.parts import Part, trainings
 from mtl.pretraining import FOLDER as PRETRAINING
 from mtl.pretraining import Pretraining
@@ -81,6 +85,7 @@ def _fit(config: FitConfig) -> Run | None:
         with progress.stage("loading the libraries"):
             check_devices(config.trainer)
             strategy = make_strategy(config)
+            check_balance(config, strategy)
             for name in config.tasks:
                 check_metrics(config.task[name])
         fitting = _Fitting(config, strategy, progress)
@@ -97,14 +102,17 @@ class _Fitting:
         self.progress = progress
         self.loaded = self._load(strategy)
         with progress.stage("building the vocabulary and the decoder"):
-            self.start = starting_point(config, self.loaded)
-        tokens = pretraining_tokens(config, strategy)
+            tokens = pretraining_tokens(config, strategy)
+            self.start = starting_point(config, self.loaded, pretrains=tokens > 0)
         self.pretraining = (
             Pretraining(config, self.loaded, self.start, tokens, progress) if tokens else None
         )
         with progress.stage("tokenising the training rows"):
             self.trainings = trainings(config, self.loaded, self.start)
         self.model = self.trainings.model
+        for part in self.trainings.parts:
+            if part.budget == "shared":
+                check_shared(config, part.strategy)
 
     def _load(self, strategy: Strategy) -> Loaded:
         with self.progress.stage(f"loading {len(self.config.tasks)} tasks"):
@@ -124,8 +132,9 @@ class _Fitting:
                 folder.say(f"{word}: {config.strategy['name']}, seed {config.seed}")
                 self._save_vocabulary(folder)
                 self._start(tracker, folder)
-            pretrained = self._pretrain(folder)
-            trained = self._train(folder, recorder)
+            with process_group_ended() if launched_together() else nullcontext():
+                pretrained = self._pretrain(folder)
+                trained = self._train(folder, recorder)
             if is_first():
                 self._report(folder, recorder, trained, pretrained)
             ending = "finished"
@@ -240,6 +249,8 @@ class _Fitting:
                 listener,
                 resume=(checkpoints / LAST).is_file(),
                 shares=part.shares,
+                balance=config.balance if part.budget == "shared" else None,
+                more_follow=launched_together(),
             )
 
     def _selection_stores(self, part: Part) -> list[tuple[Task, Split, EncodedSplit]]:
@@ -334,6 +345,9 @@ class _Fitting:
             pretrained=pretrained,
         )
         write_summary(folder, summary)
+        if self.trainings.several:  # the model's checkpoints hold all their weights
+            for part in self.trainings.parts:
+                shutil.rmtree(part.folder(folder), ignore_errors=True)
         self._finish(folder, recorder, summary, scores)
 
     def _gather(self, folder: RunFolder, name: str) -> None:

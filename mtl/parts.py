@@ -10,6 +10,7 @@ import numpy as np
 
 from mtl.assembly import (
     Loaded,
+    base_decoder,
     each_alone,
     encode_split,
     load_data,
@@ -233,9 +234,7 @@ class _Replayed:
         self._check(tasks, summary["data"])
         base = make_vocabulary(self.config, loaded)
         vocabulary = base.with_special(strategy.special_tokens(loaded.trained))
-        from mtl.assembly import new_decoder
-
-        decoder = new_decoder(self.config.decoder, base, self.config.seed)
+        decoder = base_decoder(self.config.decoder, base, self.config.seed)
         decoder.resize_vocabulary(vocabulary.size, self.config.seed)
         strategy.build(decoder, loaded.trained, vocabulary, seed=self.config.seed)
         stores = stores_of(strategy, self.config)

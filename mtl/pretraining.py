@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from mtl.assembly import Loaded, encode_split, limited
+from mtl.claiming import launched_together
 from mtl.config.schema import FitConfig
 from mtl.data import cache
 from mtl.data.loader import planned_totals
@@ -112,10 +113,10 @@ class Pretraining:
                     shutil.copy(self.entry / name, own.path / name)
         else:
             self._train(own, first)
-        pretrained = replace(self.start, tokens=self.start.tokens + self.tokens)
         if not first:
-            return pretrained, {}
+            return self.start, {}
         ledger: dict[str, Any] = json.loads((own.path / LEDGER).read_text(encoding="utf-8"))
+        pretrained = replace(self.start, tokens=self.start.tokens + ledger["tokens"])
         return pretrained, {"corpus": self.corpus.name, **ledger}
 
     def _train(self, own: RunFolder, first: bool) -> None:
@@ -145,6 +146,7 @@ class Pretraining:
             own.last_checkpoint.parent,
             Listener(score=lambda: self._score(split, held_out), log=log, step_done=step_done),
             resume=resume,
+            more_follow=launched_together(),
         )
         if not first:
             return

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl.assembly import Loaded, make_vocabulary, new_decoder, read_checkpoint, written
+from mtl.assembly import Loaded, base_decoder, make_vocabulary, read_checkpoint, written
 from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig, FitConfig
 from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.building import keep_layers
 from mtl.decoder.gpt import Decoder
 from mtl.learning.strategy import Strategy
 from mtl.record.folder import RunFolder
@@ -54,8 +55,6 @@ class Start:
                 if token in vocabulary.added:
                     decoder.token_embedding.weight[vocabulary.special(token)] = embedding
         if self.layers is not None:
-            from mtl.decoder.building import keep_layers
-
             keep_layers(decoder, self.layers, self.seed)
         return decoder
 
@@ -71,8 +70,10 @@ class Start:
         strategy.load_state_dict(known, strict=False)
 
 
-def starting_point(config: FitConfig, loaded: Loaded) -> Start:
+def starting_point(config: FitConfig, loaded: Loaded, *, pretrains: bool = False) -> Start:
     """The starting point a config names.
+
+    :param pretrains: Whether a language-model stage follows.
 
     :raises UserError: Two starting points, a run that is not finished or has no single decoder, another shape, or
         ``pretrain.layers`` without anything to keep.
@@ -85,10 +86,16 @@ def starting_point(config: FitConfig, loaded: Loaded) -> Start:
     named = [f"{key}={value}" for key, value in given.items() if value is not None]
     if len(named) > 1:
         raise UserError("a run has one starting point", where=" ".join(named))
+    if config.pretrain.layers is not None and not (named or pretrains):
+        raise UserError(
+            "the decoder is drawn anew, so there are no layers to keep",
+            where=f"pretrain.layers={config.pretrain.layers}",
+            hints=["give it something to start from: pretrain.tokens=N, init_from=RUN_DIR"],
+        )
     if config.init_from is not None:
         return _of_run(config, config.init_from)
     base = make_vocabulary(config, loaded)
-    decoder = new_decoder(config.decoder, base, config.seed)
+    decoder = base_decoder(config.decoder, base, config.seed)
     return Start(base, decoder, config.seed, layers=config.pretrain.layers)
 
 
@@ -117,7 +124,7 @@ def _of_run(config: FitConfig, path: str) -> Start:
         )
     _check_shape(DecoderConfig(**saved["decoder"]), config.decoder, where)
     vocabulary = Vocabulary.load(folder.path / "tokenizer")
-    decoder = new_decoder(config.decoder, vocabulary.base, config.seed)
+    decoder = base_decoder(config.decoder, vocabulary.base, config.seed)
     rows = own.pop("token_embedding.weight")
     decoder.load_state_dict(
         {**own, "token_embedding.weight": rows[: decoder.vocabulary_size].clone()}

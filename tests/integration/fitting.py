@@ -92,6 +92,23 @@ def in_step(step, number=signal.SIGKILL, piece=0):
     MultiTaskModule.training_step = struck
 
 
+def in_training(number, step, signal_number=signal.SIGKILL):
+    """A signal inside the forward pass after ``step`` finished steps of the training with that number, of those that
+    have a step left."""
+    from mtl.learning.module import MultiTaskModule
+
+    training_step, seen = MultiTaskModule.training_step, []
+
+    def struck(self, batch, batch_index):
+        if id(self) not in seen:
+            seen.append(id(self))
+        if seen.index(id(self)) == number and self.global_step == step:
+            strike(signal_number)
+        return training_step(self, batch, batch_index)
+
+    MultiTaskModule.training_step = struck
+
+
 def around_scoring(step, *, after):
     """Killed before the selection rows are scored, or when best.ckpt is written and last.ckpt is not yet."""
     from mtl.learning.supervisor import Supervisor
@@ -162,9 +179,16 @@ def same(one, other):
 
 def measured(summary):
     """summary.json without what a clock, the memory of a process, or a commit made meanwhile says."""
+    return {**_timeless(summary), "git": None}
+
+
+def _timeless(values):
     aside = ("seconds", "peak_memory_bytes")
-    ledger = {key: value for key, value in summary["ledger"].items() if key not in aside}
-    return {**summary, "ledger": ledger, "git": None}
+    return {
+        key: _timeless(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in aside
+    }
 
 
 def assert_same_run(one, other):
