@@ -80,11 +80,16 @@ class LstmDecoder(Decoder):
     def embed(
         self, tokens: Tensor, positions: Tensor | None, offsets: Tensor | None = None
     ) -> Tensor:
-        """(B, T) tokens -> (B, T, D): what the first layer reads. Positions are not embedded."""
+        """(B, T) tokens -> (B, T, D): what the first layer reads. Positions are not embedded.
+
+        Embeddings are multiplied by 50, which gives them variance 1 at the start: no layer norm lifts them from the
+        0.02 that the tied output needs, and from inputs so small an LSTM hardly learns.
+        """
         if positions is None:
             self._check_length(tokens)
         x = self.token_embedding(tokens)
-        return self._drop(x if offsets is None else x + offsets)
+        x = x if offsets is None else x + offsets
+        return self._drop(x / INITIAL_STANDARD_DEVIATION)
 
     def finish(self, x: Tensor) -> Tensor:
         """(..., H) of the last layer -> (..., D)."""

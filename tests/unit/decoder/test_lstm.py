@@ -44,7 +44,7 @@ def make(vocabulary_size: int = 50, *, large: bool = False, **changes: object) -
     if large:
         for name, parameter in decoder.named_parameters():
             if parameter.dim() == 2:
-                parameter.data *= 50 if "token" in name else 2
+                parameter.data *= 4 if "token" in name else 2
     return decoder.eval()
 
 
@@ -60,7 +60,7 @@ def reference(decoder: Decoder, tokens: Tensor) -> Tensor:
     for layer, block in enumerate(decoder.blocks):
         for name, weight in block.named_parameters():
             setattr(lstm, name.removesuffix("l0") + f"l{layer}", weight)
-    hidden, _ = lstm(decoder.token_embedding.weight[tokens])
+    hidden, _ = lstm(50 * decoder.token_embedding.weight[tokens])
     projection = decoder.projection
     if projection is None:
         return hidden
