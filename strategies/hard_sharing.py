@@ -8,7 +8,14 @@ every task, as the ledger shows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
+from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.gpt import Decoder
 from mtl.learning.headed import HeadedStrategy
+from mtl.learning.heads import Heads
+from mtl.tasks.task import Task
 
 
 class HardSharing(HeadedStrategy):
@@ -16,7 +23,19 @@ class HardSharing(HeadedStrategy):
 
     The loss of a step is the mean over tasks of each task's mean over its examples, so a task that brings fewer rows
     to a step weighs no less.
+
+    :param heads: ``own``: each task has a head of its own. ``by_answers``: closed tasks of the same kind with the same
+        answers (label words, range; multiple choice: all) have one head between them.
     """
 
     composition = "every_task"
     reduction = "task_example_mean"
+
+    def __init__(self, *, heads: Literal["own", "by_answers"] = "own"):
+        super().__init__()
+        self._shared = heads == "by_answers"
+
+    def make_heads(
+        self, decoder: Decoder, tasks: Sequence[Task], vocabulary: Vocabulary, seed: int
+    ) -> Heads:
+        return Heads(tasks, decoder, seed, shared=self._shared)

@@ -17,7 +17,7 @@ from mtl.tasks.task import Answer, Example, Task
 
 
 class HeadedStrategy(Strategy):
-    """One decoder, a head per task; subclasses say how batches are composed and losses reduced."""
+    """One decoder and heads; subclasses say how batches are composed, losses reduced, and which heads there are."""
 
     heads: Heads
 
@@ -30,7 +30,13 @@ class HeadedStrategy(Strategy):
         self, decoder: Decoder, tasks: Sequence[Task], vocabulary: Vocabulary, *, seed: int = 0
     ) -> None:
         super().build(decoder, tasks, vocabulary, seed=seed)
-        self.heads = Heads(tasks, decoder, seed)
+        self.heads = self.make_heads(decoder, tasks, vocabulary, seed)
+
+    def make_heads(
+        self, decoder: Decoder, tasks: Sequence[Task], vocabulary: Vocabulary, seed: int
+    ) -> Heads:
+        """The heads of these tasks; a linear one for each unless a subclass says otherwise."""
+        return Heads(tasks, decoder, seed)
 
     def losses(self, batch: Batch) -> Tensor:
         return self.heads.losses(self.decoder, batch)

@@ -1,4 +1,4 @@
-"""What hard sharing adds to the decoder: one head per task, by the kind of its answer.
+"""What hard sharing adds to the decoder: a head for each task, or for each answer space, by the kind of answer.
 
 Classes and scores are read from the extract token, choices from the extract token of each choice (GPT-1, section
 3.3), open answers from a vocabulary projection of the task's own, which is what makes heads grow with the number of
@@ -8,7 +8,8 @@ tasks.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,11 @@ from mtl.data.batch import Batch
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.readout import example_nats, hidden_states, per_example, text_answers
+from mtl.learning.san import StochasticAnswerNetwork
 from mtl.tasks.task import Answer, Task
+
+MakePairHead = Callable[[int], StochasticAnswerNetwork]
+"""Makes the head of a task of pairs, from its number of classes."""
 
 
 def head_outputs(task: Task, vocabulary_size: int) -> int:
@@ -28,30 +33,65 @@ def head_outputs(task: Task, vocabulary_size: int) -> int:
     return task.classes if task.kind in ("classification", "pair_classification") else 1
 
 
+def answer_space(task: Task) -> tuple[str | float, ...] | None:
+    """What two tasks have in common that can share a head: the kind, and the answers in their order.
+
+    Answers are the label words of classes, the range of a score, and nothing for choices, whose one score judges any
+    text. None for an open task, whose head is always its own.
+    """
+    if task.is_open:
+        return None
+    if task.kind == "regression":
+        return (task.kind, *map(float, task.config.range))
+    return (task.kind, *task.config.answers)
+
+
 class Heads(nn.Module):
-    """One linear head per task.
+    """The heads of all tasks.
 
     :param tasks: The tasks, in the order of ``Batch.task``.
     :param decoder: The decoder whose width and vocabulary the heads fit.
     :param seed: Heads are drawn from N(0, 0.02), each from a generator of its own, so that a task's head starts
         the same whatever the other tasks are.
+    :param shared: Tasks with the same :func:`answer_space` have one head, which bears the name of the first of them.
+    :param dropout: Of what a head reads, in training; at least 0 and below 1.
+    :param pair_head: Makes the heads of tasks of pairs; None gives them a linear one too.
     """
 
-    def __init__(self, tasks: Sequence[Task], decoder: Decoder, seed: int = 0):
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        decoder: Decoder,
+        seed: int = 0,
+        *,
+        shared: bool = False,
+        dropout: float = 0.0,
+        pair_head: MakePairHead | None = None,
+    ):
         super().__init__()
         self.tasks = tuple(tasks)
+        self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleDict()
+        self.head_names: dict[str, str] = {}
+        """Name of the head of each task."""
+        named: dict[tuple[str | float, ...], str] = {}
         for task in self.tasks:
+            space = answer_space(task) if shared else None
+            self.head_names[task.name] = (
+                task.name if space is None else named.setdefault(space, task.name)
+            )
+            if self.head_names[task.name] in self.heads:
+                continue
             outputs = head_outputs(task, decoder.vocabulary_size)
-            head = nn.Linear(decoder.width, outputs, bias=not task.is_open)
-            digest = hashlib.sha256(f"{seed}/head/{task.name}".encode()).digest()
-            generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-            nn.init.normal_(head.weight, std=0.02, generator=generator)
-            if not task.is_open:
+            head: nn.Module
+            if task.kind == "pair_classification" and pair_head is not None:
+                head = pair_head(outputs)
+            else:
+                head = nn.Linear(decoder.width, outputs, bias=not task.is_open)
+            _draw(head, f"{seed}/head/{task.name if space is None else space}")
+            if task.kind == "regression":
                 # A score starts from the middle of its range, not from a constant far outside it.
-                nn.init.constant_(
-                    head.bias, sum(task.config.range) / 2 if task.kind == "regression" else 0.0
-                )
+                nn.init.constant_(cast("nn.Linear", head).bias, sum(task.config.range) / 2)
             self.heads[task.name] = head
 
     def losses(self, decoder: Decoder, batch: Batch) -> Tensor:
@@ -63,54 +103,87 @@ class Heads(nn.Module):
             losses = losses + self._task_losses(task, index, hidden, batch)
         return losses
 
+    def head_of(self, task: Task) -> nn.Module:
+        """The task's head, which may be that of others too."""
+        return self.heads[self.head_names[task.name]]
+
     def parameters_of(self, task: Task) -> list[nn.Parameter]:
-        """Parameters of the task's head."""
-        return list(self.heads[task.name].parameters())
+        """Parameters of the task's head, where it serves this task alone."""
+        if list(self.head_names.values()).count(self.head_names[task.name]) > 1:
+            return []
+        return list(self.head_of(task).parameters())
 
     def _task_losses(self, task: Task, index: int, hidden: Tensor, batch: Batch) -> Tensor:
         """(B,) losses of one task's examples, 0 elsewhere."""
-        head = self.heads[task.name]
         zeros = hidden.new_zeros(len(batch.task), dtype=torch.float32)
         if task.is_open:
             mine = batch.task[batch.branch_examples[batch.label_branches]] == index
             nats = zeros.new_zeros(len(mine))
-            logits = head(hidden[batch.label_sources[mine]]).float()
+            logits = self._read(task, hidden, batch.label_sources[mine])
             nats[mine] = F.cross_entropy(logits, batch.label_tokens[mine], reduction="none")
             return example_nats(nats, batch)
         branches = (batch.task[batch.branch_examples] == index).nonzero().squeeze(1)
-        examples = batch.branch_examples[branches]
-        outputs = head(hidden[batch.branch_ends[branches]]).float()
+        examples, ends = batch.branch_examples[branches], batch.branch_ends[branches]
         target = batch.target[examples]
         if task.kind == "regression":
-            return zeros.index_add(0, examples, (outputs.squeeze(1) - target) ** 2)
+            scores = self._read(task, hidden, ends).squeeze(1)
+            return zeros.index_add(0, examples, (scores - target) ** 2)
         if task.kind == "multiple_choice":
-            log_probabilities = grouped_log_softmax(outputs.squeeze(1), examples, len(batch.task))
+            scores = self._read(task, hidden, ends).squeeze(1)
+            log_probabilities = grouped_log_softmax(scores, examples, len(batch.task))
             right = _position_in_group(examples) == target.long()
             return zeros.index_add(0, examples[right], -log_probabilities[right])
-        return zeros.index_add(
-            0, examples, F.cross_entropy(outputs, target.long(), reduction="none")
-        )
+        classes = self._class_log_probabilities(task, hidden, batch, ends)
+        return zeros.index_add(0, examples, F.nll_loss(classes, target.long(), reduction="none"))
 
     def answers(
         self, decoder: Decoder, batch: Batch, task: Task, vocabulary: Vocabulary
     ) -> list[Answer]:
         """(B,) answers to a batch of one task."""
-        head = self.heads[task.name]
         if task.is_open:
-            return text_answers(decoder, batch, task, vocabulary, project=head)
-        outputs = head(hidden_states(decoder, batch)[batch.branch_ends]).float()
+            return text_answers(decoder, batch, task, vocabulary, project=self.head_of(task))
+        hidden, ends = hidden_states(decoder, batch), batch.branch_ends
         if task.kind == "regression":
             low, high = task.config.range
-            return [Answer(value=value) for value in outputs.squeeze(1).clamp(low, high).tolist()]
+            scores = self._read(task, hidden, ends).squeeze(1)
+            return [Answer(value=value) for value in scores.clamp(low, high).tolist()]
         if task.kind == "multiple_choice":
-            scores = grouped_log_softmax(outputs.squeeze(1), batch.branch_examples, len(batch.task))
-            by_example = per_example(scores, batch)
+            scores = self._read(task, hidden, ends).squeeze(1)
+            choices = grouped_log_softmax(scores, batch.branch_examples, len(batch.task))
+            by_example = per_example(choices, batch)
         else:
-            by_example = outputs.log_softmax(-1).double().tolist()
+            classes = self._class_log_probabilities(task, hidden, batch, ends)
+            by_example = classes.double().tolist()
         return [
             Answer(value=max(range(len(row)), key=row.__getitem__), scores=tuple(row))
             for row in by_example
         ]
+
+    def _read(self, task: Task, hidden: Tensor, places: Tensor) -> Tensor:
+        """(P, outputs) of a linear head at flat indices (P,)."""
+        outputs: Tensor = self.head_of(task)(self.dropout(hidden[places]))
+        return outputs.float()
+
+    def _class_log_probabilities(
+        self, task: Task, hidden: Tensor, batch: Batch, ends: Tensor
+    ) -> Tensor:
+        """(P, classes) log-probabilities for examples that end at flat indices (P,)."""
+        head = self.head_of(task)
+        if isinstance(head, StochasticAnswerNetwork):
+            answers: Tensor = head(hidden, batch, ends)
+            return answers
+        return self._read(task, hidden, ends).log_softmax(-1)
+
+
+def _draw(head: nn.Module, what: str) -> None:
+    """Matrices from N(0, 0.02) by a generator of their own, biases 0."""
+    digest = hashlib.sha256(what.encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    for parameter in head.parameters():
+        if parameter.dim() < 2:
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.normal_(parameter, std=0.02, generator=generator)
 
 
 def grouped_log_softmax(scores: Tensor, groups: Tensor, count: int) -> Tensor:
