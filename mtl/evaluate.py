@@ -2,6 +2,7 @@
 
 python -m mtl.evaluate run=RUN_DIR
 python -m mtl.evaluate run=RUN_DIR tasks=[lambada] data.root=DIR
+python -m mtl.evaluate run=RUN_DIR signal=wrong
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ def run(overrides: Sequence[str], *, config_dir: str | None = None) -> dict[str,
 def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
     """Score the tasks of the config.
 
-    The answers are written into the run folder's predictions, except those that the run recorded itself and those
-    that ``rows=`` cuts: evaluating changes nothing that a run said.
+    The answers are written into the run folder's predictions, except those that the run recorded itself, those that
+    ``rows=`` cuts and those to a wrong signal: evaluating changes nothing that a run said.
 
-    :raises UserError: a run that does not exist or has not got as far, or a task the strategy cannot answer.
+    :raises UserError: a run that does not exist or has not got as far, a task the strategy cannot answer, or a control
+        of a signal that it does not give.
     """
     from mtl.assembly import encode_split, limited, restore, save_answers, score_notes
     from mtl.learning.evaluation import answer_split
@@ -55,6 +57,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
             fitted, strategy = restore(
                 folder.path, folder.best_checkpoint if best else folder.last_checkpoint
             )
+        if config.signal != "right":
+            strategy.disturb(config.signal)
         names = config.tasks or fitted.tasks
         if strategy.reads == "tasks":
             raise_all(
@@ -88,16 +92,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
             split = limited(whole, config.rows)
             with progress.stage(f"scoring {task.name}"):
                 store = encode_split(strategy, task, split, "answer", data)
-                answers = answer_split(strategy, task, store, batch_tokens=config.batch_tokens)
+                answers = answer_split(
+                    strategy, task, store, batch_tokens=config.batch_tokens, decode=True
+                )
                 score = score_task(task, split, answers, resamples=config.resamples)
             scores[task.name] = cast(
                 "TaskScores", {**score.as_summary(), "notes": score_notes(split, store)}
             )
             recorded = task.name in fitted.tasks and config.split == "report"
-            if not recorded and split is whole:
+            if not recorded and split is whole and config.signal == "right":
                 save_answers(folder, task, split, answers)
     if config.out is not None:
-        _write(config.out, scores)
+        _write(config.out, scores, config.signal)
     return scores
 
 
@@ -118,16 +124,17 @@ def _check_out(path: Path) -> None:
         raise UserError(f"there is no folder {path.parent}", where=where)
 
 
-def _write(out: str, scores: Mapping[str, TaskScores]) -> None:
+def _write(out: str, scores: Mapping[str, TaskScores], signal: str) -> None:
     from mtl.record.files import to_json, write_atomically
 
-    write_atomically(Path(out), to_json({"tasks": scores}, indent=2) + "\n")
+    control = {} if signal == "right" else {"signal": signal}
+    write_atomically(Path(out), to_json({**control, "tasks": scores}, indent=2) + "\n")
 
 
 def _execute(config: EvaluateConfig) -> None:
     from mtl.record.table import print_scores
 
-    print_scores(evaluate(config))
+    print_scores(evaluate(config), signal=config.signal)
 
 
 def main() -> None:

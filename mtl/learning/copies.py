@@ -51,6 +51,9 @@ class Copies(Strategy):
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         return self.of(task).answers(batch, task)
 
+    def decoded(self, batch: Batch, task: Task) -> list[str] | None:
+        return self.of(task).decoded(batch, task)
+
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         return self.of(task).parameters()
 

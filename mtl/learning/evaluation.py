@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import nn
 
+from mtl.data.batch import Batch
 from mtl.data.loader import evaluation_batches
 from mtl.data.store import EncodedSplit
 from mtl.learning.strategy import Strategy
@@ -39,19 +41,20 @@ def answer_split(
     rank: int = 0,
     world: int = 1,
     advance: Advance | None = None,
+    decode: bool = False,
 ) -> list[Answer]:
     """One answer per example of the split, in its order.
 
     Batches depend on the split alone, and a row's answer does not depend on its batch. With ``world`` > 1 each
     device answers its share of the batches and all of them receive every answer.
+
+    :param decode: Closed tasks are also answered freely, where the strategy can (:meth:`Strategy.decoded`).
     """
     found: dict[int, Answer] = {}
     with evaluating(strategy):
         for batch in evaluation_batches(store, 0, batch_tokens, rank=rank, world=world):
-            for row, answer in zip(
-                batch.rows, strategy.answers(batch.to(device), task), strict=True
-            ):
-                found[row] = answer
+            answers = _answers(strategy, batch.to(device), task, decode=decode)
+            found.update(zip(batch.rows, answers, strict=True))
             if advance is not None:
                 advance(len(batch.rows))
     if world > 1:
@@ -59,6 +62,14 @@ def answer_split(
         torch.distributed.all_gather_object(shares, found)
         found = {row: answer for share in shares if share for row, answer in share.items()}
     return _by_example(store, found)
+
+
+def _answers(strategy: Strategy, batch: Batch, task: Task, *, decode: bool) -> list[Answer]:
+    answers = strategy.answers(batch, task)
+    texts = strategy.decoded(batch, task) if decode else None
+    if texts is None:
+        return answers
+    return [replace(answer, decoded=text) for answer, text in zip(answers, texts, strict=True)]
 
 
 def _by_example(store: EncodedSplit, found: dict[int, Answer]) -> list[Answer]:

@@ -16,6 +16,7 @@ from mtl.data.encoding import Encoded, Purpose
 from mtl.data.fitting import fit
 from mtl.data.store import chunks
 from mtl.data.vocabulary import Vocabulary
+from mtl.tasks.closed import right_answer
 from mtl.tasks.task import Example, Task
 
 
@@ -29,23 +30,6 @@ class Layout:
     """Between two pieces."""
     closing: tuple[int, ...]
     """After the last piece."""
-
-
-def score_values(task: Task, count: int) -> np.ndarray:
-    """(count,) the scores that the answers of a regression task stand for, evenly spaced over its range.
-
-    With 21 answers over 1 to 5 these are T5's steps of 0.2 (T5, section 2.4).
-    """
-    low, high = task.config.range
-    return np.linspace(low, high, count)
-
-
-def right_answer(example: Example, task: Task) -> int:
-    """Index of the right answer of a closed task; for a score, of the answer nearest to it."""
-    assert example.target is not None
-    if task.kind == "regression":
-        return int(np.abs(score_values(task, len(example.answers)) - example.target).argmin())
-    return int(example.target)
 
 
 def for_heads(
@@ -86,27 +70,37 @@ def as_text(
     vocabulary: Vocabulary,
     context: int,
     purpose: Purpose,
+    *,
+    words: Sequence[int] = (),
+    whole: bool = False,
 ) -> list[Encoded]:
     """The pieces of a prompt, then the answer as words and the end token.
 
     In training the right answer follows and is labelled. For ``answer`` every answer of a closed task is a labelled
     branch, and the prompt of an open task stops where its answer begins.
+
+    :param words: A token for each answer of a closed task, in place of its text.
+    :param whole: In training every token after the first is labelled, not the answer's alone.
     """
     if task.kind == "language_modelling":
         return document(example, vocabulary, context)
     if task.is_open:
-        return [_open(pieces, layout, example, task, vocabulary, context, purpose)]
-    answers, cut_answers = _candidates(example.answers, vocabulary.end, vocabulary, context)
+        return [_open(pieces, layout, example, task, vocabulary, context, purpose, whole=whole)]
+    if words:
+        answers, cut_answers = [[word, vocabulary.end] for word in words], 0
+    else:
+        answers, cut_answers = _candidates(example.answers, vocabulary.end, vocabulary, context)
     prefix, cut = _prompt(pieces, layout, task, vocabulary, context - max(map(len, answers)))
     asked = example.target is None
     right = -1 if asked else right_answer(example, task)
     shown = [answers[right]] if purpose == "train" else answers
+    begin = 1 if whole and purpose == "train" else len(prefix)
     return [
         Encoded(
             tokens=np.array(
                 [*prefix, *(token for answer in shown for token in answer)], dtype=np.int32
             ),
-            labelled=np.arange(len(prefix) + sum(map(len, shown))) >= len(prefix),
+            labelled=np.arange(len(prefix) + sum(map(len, shown))) >= begin,
             branches=() if purpose == "train" else tuple(map(len, shown)),
             target=float("nan") if asked else float(right),
             cut=cut + cut_answers,
@@ -128,6 +122,8 @@ def _open(
     vocabulary: Vocabulary,
     context: int,
     purpose: Purpose,
+    *,
+    whole: bool = False,
 ) -> Encoded:
     longest = task.config.max_answer_tokens
     prefix, cut = _prompt(pieces, layout, task, vocabulary, context - longest - 1)
@@ -135,9 +131,10 @@ def _open(
     if purpose == "train":
         (kept,), cut_answer = fit([vocabulary.encode(" " + example.references[0])], longest)
         answer, cut = [*kept, vocabulary.end], cut + cut_answer
+    begin = 1 if whole and purpose == "train" else len(prefix)
     return Encoded(
         tokens=np.array([*prefix, *answer], dtype=np.int32),
-        labelled=np.arange(len(prefix) + len(answer)) >= len(prefix),
+        labelled=np.arange(len(prefix) + len(answer)) >= begin,
         cut=cut,
     )
 

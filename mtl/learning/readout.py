@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -12,16 +12,31 @@ from mtl.data.batch import Batch
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
-from mtl.learning.reading import score_values
+from mtl.tasks.closed import score_values
 from mtl.tasks.task import Answer, Task
 
 Project = Callable[[Tensor], Tensor]
 """Hidden states (P, D) -> logits (P, V)."""
 
 
-def hidden_states(decoder: Decoder, batch: Batch) -> Tensor:
-    """(R*T, D) hidden states of a batch, laid flat as the batch's indices expect."""
-    return decoder(batch.tokens, batch.positions, batch.mask).flatten(0, 1)
+def hidden_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) -> Tensor:
+    """(R*T, D) hidden states of a batch, laid flat as the batch's indices expect.
+
+    :param offsets: (B, D), for each example a vector that is added to the embeddings of all its tokens.
+    """
+    spread = None
+    if offsets is not None:
+        spread = offsets[token_examples(batch)].unflatten(0, batch.tokens.shape)
+    return decoder(batch.tokens, batch.positions, batch.mask, offsets=spread).flatten(0, 1)
+
+
+def token_examples(batch: Batch) -> Tensor:
+    """(R*T,) the example each token of the rows laid flat belongs to; padding counts to any."""
+    # An example lies in one piece that ends with its last branch: the next end is one of its own.
+    ends, order = batch.branch_ends.sort()
+    tokens = torch.arange(batch.tokens.numel(), device=ends.device)
+    following = torch.searchsorted(ends, tokens).clamp(max=len(ends) - 1)
+    return batch.branch_examples[order[following]]
 
 
 def label_nats(hidden: Tensor, batch: Batch, project: Project) -> Tensor:
@@ -54,6 +69,8 @@ def text_answers(
     task: Task,
     vocabulary: Vocabulary,
     project: Project | None = None,
+    *,
+    offsets: Tensor | None = None,
 ) -> list[Answer]:
     """Answers of one task read from text: the likeliest of a closed answer space, or decoded greedily.
 
@@ -61,24 +78,22 @@ def text_answers(
     log-likelihood in nats.
 
     :param project: The vocabulary projection; the decoder's own where it is None.
+    :param offsets: (B, D), see :func:`hidden_states`.
     """
     if task.kind == "generation":
         prompts = [encoded.tokens.tolist() for encoded in batch.encoded]
-        banned = [
-            token
-            for token in range(vocabulary.base_size, vocabulary.size)
-            if token != vocabulary.end
-        ]
         tokens = generate(
             decoder,
             prompts,
             max_new_tokens=task.config.max_answer_tokens,
             stop={vocabulary.end},
             project=project,
-            banned=banned,
+            banned=_unspoken(vocabulary, {}),
+            offsets=offsets,
         )
         return [Answer(value=vocabulary.decode(answer).strip()) for answer in tokens]
-    nats = label_nats(hidden_states(decoder, batch), batch, project or decoder.logits)
+    hidden = hidden_states(decoder, batch, offsets)
+    nats = label_nats(hidden, batch, project or decoder.logits)
     by_example = per_example(branch_nats(nats, batch), batch)
     if task.kind == "language_modelling":
         return [Answer(value=sum(branches)) for branches in by_example]
@@ -90,3 +105,55 @@ def text_answers(
         )
         answers.append(Answer(value=value, scores=tuple(-nats for nats in branches)))
     return answers
+
+
+def freely_decoded(
+    decoder: Decoder,
+    batch: Batch,
+    vocabulary: Vocabulary,
+    words: Mapping[int, str],
+    *,
+    offsets: Tensor | None = None,
+) -> list[str]:
+    """(B,) what is written where a closed task is asked and no answer is offered, without blanks at both ends.
+
+    Greedy, until the end token or as many tokens as the row's longest answer has. A row's text does not depend on the
+    other rows.
+
+    :param words: Special tokens that stand for answers, and the text of each.
+    :param offsets: (B, D), see :func:`hidden_states`.
+    """
+    prompts = [encoded.tokens[: encoded.prefix].tolist() for encoded in batch.encoded]
+    longest = [max(encoded.branches) for encoded in batch.encoded]
+    texts = [""] * len(prompts)
+    for length in sorted(set(longest)):
+        rows = [row for row, own in enumerate(longest) if own == length]
+        written = generate(
+            decoder,
+            [prompts[row] for row in rows],
+            max_new_tokens=length,
+            stop={vocabulary.end},
+            banned=_unspoken(vocabulary, words),
+            offsets=None if offsets is None else offsets[rows],
+        )
+        for row, tokens in zip(rows, written, strict=True):
+            texts[row] = _text(tokens, vocabulary, words).strip()
+    return texts
+
+
+def _unspoken(vocabulary: Vocabulary, words: Mapping[int, str]) -> list[int]:
+    """Special tokens that no answer contains."""
+    special = range(vocabulary.base_size, vocabulary.size)
+    return [token for token in special if token != vocabulary.end and token not in words]
+
+
+def _text(tokens: list[int], vocabulary: Vocabulary, words: Mapping[int, str]) -> str:
+    text, plain = "", list[int]()
+    for token in tokens:
+        if token in words:
+            # A character may take several tokens, so that they are decoded together.
+            text += vocabulary.decode(plain) + words[token]
+            plain = []
+        else:
+            plain.append(token)
+    return text + vocabulary.decode(plain)

@@ -116,6 +116,14 @@ class Strategy(nn.Module, ABC):
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         """(B,) answers to a batch of one task, encoded with ``purpose="answer"``."""
 
+    def decoded(self, batch: Batch, task: Task) -> list[str] | None:
+        """(B,) texts that are written where a closed task is asked and no answer is offered, to be compared with the
+        answer space beside :meth:`answers`; None for an open task, and where answers are not text.
+
+        :param batch: As for :meth:`answers`.
+        """
+        return None
+
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         """Parameters that serve this task alone: its head, its tower. All others are shared."""
         return ()

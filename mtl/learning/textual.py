@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from mtl.data.batch import Batch
-from mtl.learning.readout import example_nats, hidden_states, label_nats, text_answers
+from mtl.learning.readout import (
+    example_nats,
+    freely_decoded,
+    hidden_states,
+    label_nats,
+    text_answers,
+)
 from mtl.learning.strategy import Strategy
 from mtl.tasks.task import Answer, Task
 
@@ -13,9 +21,27 @@ from mtl.tasks.task import Answer, Task
 class TextualStrategy(Strategy):
     """One decoder and nothing else; subclasses say how a row is written, hence what is learnt from it."""
 
+    def offsets(self, batch: Batch, task: Task | None) -> Tensor | None:
+        """(B, D) what is added to the embeddings of all of an example's tokens; None for nothing.
+
+        :param task: The task that is answered; None in training, where ``batch.task`` says it.
+        """
+        return None
+
+    def label_words(self, task: Task) -> Mapping[int, str]:
+        """Special tokens that stand for answers, and what each reads as in an answer to this task."""
+        return {}
+
     def losses(self, batch: Batch) -> Tensor:
-        nats = label_nats(hidden_states(self.decoder, batch), batch, self.decoder.logits)
-        return example_nats(nats, batch)
+        hidden = hidden_states(self.decoder, batch, self.offsets(batch, None))
+        return example_nats(label_nats(hidden, batch, self.decoder.logits), batch)
 
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
-        return text_answers(self.decoder, batch, task, self.vocabulary)
+        offsets = self.offsets(batch, task)
+        return text_answers(self.decoder, batch, task, self.vocabulary, offsets=offsets)
+
+    def decoded(self, batch: Batch, task: Task) -> list[str] | None:
+        if task.is_open:
+            return None
+        words, offsets = self.label_words(task), self.offsets(batch, task)
+        return freely_decoded(self.decoder, batch, self.vocabulary, words, offsets=offsets)

@@ -24,6 +24,7 @@ def write_predictions(
     targets: Sequence[Any],
     predictions: Sequence[Any],
     scores: Sequence[Sequence[float]] | None = None,
+    decoded: Sequence[str] | None = None,
 ) -> Path:
     """Write the answers to one split of one task, all at once.
 
@@ -32,6 +33,7 @@ def write_predictions(
     :param predictions: (N,) answers in the same terms.
     :param scores: (N, choices) one score per class or choice, ragged where the rows' choices are; None for tasks
         without choices.
+    :param decoded: (N,) what was written where no answer was offered; None where it was not asked.
     :returns: the file that was written.
     """
     import pyarrow
@@ -53,6 +55,10 @@ def write_predictions(
         columns["scores"] = pyarrow.array(
             [[float(score) for score in row] for row in scores], pyarrow.list_(pyarrow.float64())
         )
+    if decoded is not None:
+        if len(decoded) != len(rows):
+            raise ValueError(f"`decoded` must have {len(rows)} rows; found {len(decoded)}")
+        columns["decoded"] = pyarrow.array(decoded, pyarrow.string())
     path = _path(folder, task, split)
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -65,7 +71,8 @@ def write_predictions(
 
 
 def read_predictions(folder: RunFolder, task: str, split: str | None = None) -> pandas.DataFrame:
-    """The answers to one task: columns ``row``, ``target``, ``prediction`` and, with choices, ``scores``.
+    """The answers to one task: columns ``row``, ``target``, ``prediction`` and, with choices, ``scores``; ``decoded``
+    where closed answers were decoded freely too.
 
     :param split: Which split; None where the run has only one of this task.
     :raises UserError: if the run has no such predictions, or several and no split is named.

@@ -155,6 +155,9 @@ class Summary(TypedDict):
     balance: str
     seed: int
     status: Status
+    panel: NotRequired[Literal["supervised", "zero-shot"]]
+    """What the scores may be compared with: ``zero-shot`` was trained on running text and on no labelled row, so that
+    its scores stand apart and never enter a multi-task gain."""
     tasks: dict[str, TaskScores]
     """The reported scores; the rows behind them never selected anything."""
     average: Average

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 120
 LOWER_IS_BETTER = ("bits_per_byte",)
+DECODED = ("decoded_accuracy", "invalid_share")
+CONTROLS = {
+    "shuffled": "control: signal=shuffled, each row has the signal of a task drawn for it",
+    "wrong": "control: signal=wrong, each row has the signal of another task",
+}
 
 OVERLAPS_SHOWN = 8
 
@@ -52,8 +57,13 @@ def print_table(
         file.write(as_text(summary, path))
 
 
-def print_scores(tasks: Mapping[str, TaskScores], *, file: TextIO | None = None) -> None:
-    """The table of scores alone, without a run's costs."""
+def print_scores(
+    tasks: Mapping[str, TaskScores], *, signal: str = "right", file: TextIO | None = None
+) -> None:
+    """The table of scores alone, without a run's costs.
+
+    :param signal: Which control the scores are of, see :class:`mtl.config.schema.EvaluateConfig`.
+    """
     from rich.console import Console, Group
     from rich.text import Text
 
@@ -61,7 +71,8 @@ def print_scores(tasks: Mapping[str, TaskScores], *, file: TextIO | None = None)
     plain = not file.isatty()
     remarks = [Text(text, style="" if plain else "dim") for text in score_notes(tasks)]
     console = Console(file=file, width=PLAIN_WIDTH if plain else None)
-    console.print(Group(_score_table(tasks, plain=plain), "", *remarks))
+    title = [Text(CONTROLS[signal]), Text()] if signal in CONTROLS else []
+    console.print(Group(*title, _score_table(tasks, plain=plain), "", *remarks))
 
 
 def as_text(summary: Summary, path: str | os.PathLike[str]) -> str:
@@ -132,6 +143,10 @@ def score_notes(tasks: Mapping[str, TaskScores]) -> list[str]:
     found = ["* primary metric, the one in the average; [low, high] is the bootstrap 95 % interval"]
     if any(task["primary"] in LOWER_IS_BETTER for task in tasks.values()):
         found.append(f"{', '.join(LOWER_IS_BETTER)}: lower is better")
+    if any(name in task["metrics"] for task in tasks.values() for name in DECODED):
+        found.append(
+            "decoded_accuracy: of answers written freely rather than ranked; invalid_share: those that are no answer"
+        )
     unclear = [name for name, task in tasks.items() if above_references(task) is False]
     if unclear:
         found.append(f"not clearly better than chance and majority: {', '.join(unclear)}")
@@ -157,6 +172,10 @@ def notes(summary: Summary) -> list[str]:
     if len(overlaps) > OVERLAPS_SHOWN:
         found.append(
             f"overlap: {len(overlaps) - OVERLAPS_SHOWN} more pairs of tasks in summary.json"
+        )
+    if summary.get("panel") == "zero-shot":
+        found.append(
+            "zero-shot: trained on no labelled row; these scores belong in a panel of their own"
         )
     if summary["status"] != "finished":
         found.append(f"the run is not finished: {summary['status']}")

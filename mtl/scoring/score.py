@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mtl.scoring.baselines import answer_space, chance, majority
+from mtl.scoring.decoded import decoded_metrics
 from mtl.scoring.intervals import Value, bootstrap, generator
 from mtl.scoring.metrics import METRICS, Metric
 from mtl.tasks.task import Answer, Example, Split, Task
@@ -44,7 +45,7 @@ class TaskScore:
 
 
 def score_task(task: Task, split: Split, answers: Sequence[Answer], *, resamples: int) -> TaskScore:
-    """Score the answers to a split with every metric of its task.
+    """Score the answers to a split with every metric of its task, and what was decoded freely beside them, if it was.
 
     The result does not depend on the order of the rows: resamples are drawn over rows sorted by identity.
 
@@ -67,8 +68,11 @@ def score_task(task: Task, split: Split, answers: Sequence[Answer], *, resamples
         chance=chance(task, primary, split),
         majority=majority(task, primary, split),
         metrics={
-            name: _value(task.name, METRICS[name], ordered, examples, resamples)
-            for name in task.config.metrics
+            metric.name: _value(task.name, metric, ordered, examples, resamples)
+            for metric in (
+                *(METRICS[name] for name in task.config.metrics),
+                *decoded_metrics(task, ordered),
+            )
         },
     )
 

@@ -45,6 +45,8 @@ class Answer:
     value: int | float | str
     scores: tuple[float, ...] = ()
     """One score per class or choice (log-probabilities), where there are choices."""
+    decoded: str | None = None
+    """What the model writes where no answer is offered, without blanks at both ends; None where it was not asked to."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pytest
 from mtl.config.errors import UserError
 from mtl.data.encoding import Encoded
 from mtl.data.vocabulary import Vocabulary
-from mtl.learning.reading import Layout, as_text, document, for_heads, right_answer, score_values
+from mtl.learning.reading import Layout, as_text, document, for_heads
+from mtl.tasks.closed import right_answer, score_values
 from mtl.tasks.task import Example, Task
 from mtl.testing.strategies import CONTEXT, DOCUMENTS, TASKS, base_vocabulary
 
