@@ -174,6 +174,7 @@ class Plan:
         nothing = np.zeros(len(self._drawn), dtype=np.int64)
         self._states = [_State(0, nothing, nothing, nothing.astype(np.float64), nothing, nothing)]
         self._last: tuple[int, _Epoch] | None = None
+        self._blocks: dict[str, tuple[int, np.ndarray]] = {}
         self._packed = (
             [self._pack(k) for k in range(len(self._drawn))] if packing == "once" else None
         )
@@ -353,13 +354,16 @@ class Plan:
 
     def _draws(self, purpose: str, n: int, first: int, count: int) -> np.ndarray:
         """(count,) the draws ``first`` to ``first + count`` out of n, each once before any comes again."""
-        passes = max(1, BLOCK_ROWS // n)
-        block_rows = n * passes
+        block_rows = n * max(1, BLOCK_ROWS // n)
         blocks = range(first // block_rows, -(-(first + count) // block_rows))
         drawn = [np.zeros(0, dtype=np.int64)]
         for block in blocks:
-            rows = np.tile(np.arange(n), (passes, 1))
-            drawn.append(self._random(purpose, block).permuted(rows, axis=1).reshape(-1))
+            known = self._blocks.get(purpose)
+            if known is None or known[0] != block:
+                rows = np.tile(np.arange(n), (block_rows // n, 1))
+                known = block, self._random(purpose, block).permuted(rows, axis=1).reshape(-1)
+                self._blocks[purpose] = known
+            drawn.append(known[1])
         offset = first - blocks.start * block_rows if count else 0
         return np.concatenate(drawn)[offset : offset + count]
 
