@@ -120,11 +120,16 @@ class TaskConfig:
     identifying: list[int] = field(default_factory=list)
     """Segments (0 is the first) that alone give a row away when another row has them too: a premise, a passage,
     a dialogue. Empty: only all segments together do."""
+    symmetric: bool = False
+    """The order of its two segments has no meaning (classes and scores only): what reads both orders may do so."""
     metrics: list[str] = field(default_factory=list)
     """Names of the metrics, the first is the primary one. Left out: accuracy for classes and choices, pearson and
     spearman for scores, bits_per_byte for language modelling."""
     description: str = ""
     """One line for ``python -m mtl``."""
+    instruction: str = ""
+    """What is asked, in words, where a strategy tells tasks apart by text; it stands before the row. Left out: the
+    description."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,11 +46,17 @@ SENTENCES = (
 def _task(name: str, kind: TaskKind, **more: object) -> Task:
     source = SourceConfig(microworld="none")
     config = TaskConfig(name=name, kind=kind, source=source, segments=[], prompt=[], target="")
-    return Task.without_rows(replace(config, **more))  # type: ignore[arg-type]
+    told = replace(config, instruction=f"Say the {name}.")
+    return Task.without_rows(replace(told, **more))  # type: ignore[arg-type]
 
 
 TASKS = (
-    _task("review", "classification", labels=["bad", "good", "neutral"]),
+    _task(
+        "review",
+        "classification",
+        labels=["bad", "good", "neutral"],
+        answers=[" bad", " good", " so so"],
+    ),
     _task("likeness", "regression", range=[0.0, 5.0]),
     _task("cause", "multiple_choice"),
     _task("reverse", "generation", max_answer_tokens=8),
@@ -239,6 +245,18 @@ class StrategyConformance(ABC):
                 else:
                     assert abs(float(alone.value) - float(expected.value)) < 1e-4
                 np.testing.assert_allclose(alone.scores, expected.scores, atol=1e-4)
+
+    def test_a_freely_decoded_text_does_not_depend_on_its_batch(self) -> None:
+        strategy = self.built()
+        for task in TASKS:
+            rows = examples(task, 4)
+            together = strategy.decoded(self._answer_batch(strategy, task, rows), task)
+            if together is None:
+                continue
+            assert not task.is_open
+            for row, expected in zip(rows, together, strict=True):
+                alone = strategy.decoded(self._answer_batch(strategy, task, [row]), task)
+                assert alone == [expected]
 
     def test_learns_a_handful_of_rows_by_heart(self) -> None:
         strategy = self.built().train()
