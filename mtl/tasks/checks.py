@@ -56,6 +56,8 @@ def _reading(config: TaskConfig) -> Problems:
         problems.append(
             ("prompt", "it ends with a blank; the answer begins with one, so leave it out")
         )
+    if config.symmetric and len(config.segments) != 2:
+        problems.append(("symmetric", f"it is said of 2 segments, found {len(config.segments)}"))
     for index in config.identifying:
         if not 0 <= index < len(config.segments):
             problems.append(("identifying", f"there is no segment {index}; the first one is 0"))
@@ -79,6 +81,7 @@ def _answer_space(config: TaskConfig) -> Problems:
         "range": ("regression",),
         "choices": ("multiple_choice",),
         "references": ("generation",),
+        "symmetric": (*CLASSIFICATION, "regression"),
     }
     for field, kinds in allowed.items():
         if getattr(config, field) and config.kind not in kinds:
