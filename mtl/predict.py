@@ -147,7 +147,7 @@ def _row(given: str | Mapping[str, Any], reader: Any, where: str) -> Mapping[str
 
 def _shown(config: TaskConfig, example: Example, answer: Answer) -> dict[str, Any]:
     """The answer in words, with a score for each label or choice where there are any."""
-    names: Sequence[str] = config.labels or example.choices
+    names: Sequence[str] = example.choices or config.labels
     shown: dict[str, Any] = {"row": example.row, "task": config.name}
     if config.kind in ("regression", "generation"):
         return {**shown, "answer": answer.value}

@@ -97,6 +97,7 @@ METRICS = {
     "classification": ["accuracy"],
     "pair_classification": ["accuracy"],
     "multiple_choice": ["accuracy"],
+    "ranking": ["accuracy"],
     "regression": ["pearson", "spearman"],
     "language_modelling": ["bits_per_byte"],
 }
@@ -108,11 +109,14 @@ def _whole_task(name: str, given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     task = {"name": name, **given}
+    ranks = task.get("kind") == "ranking"
+    if ranks and "segments" not in given and isinstance(given.get("query"), str):
+        task["segments"] = [given["query"]]
     segments, labels = task.get("segments"), task.get("labels")
     if "prompt" not in given and isinstance(segments, list) and segments:
         below = [f"\n{segment}" for segment in segments[1:]]
         task["prompt"] = [segments[0], *below, "\nAnswer:"]
-    if "answers" not in given and isinstance(labels, list):
+    if "answers" not in given and isinstance(labels, list) and not ranks:
         task["answers"] = [f" {str(label).replace('_', ' ')}" for label in labels]
     if "metrics" not in given and task.get("kind") in METRICS:
         task["metrics"] = list(METRICS[task["kind"]])

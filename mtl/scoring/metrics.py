@@ -130,7 +130,7 @@ METRICS: dict[str, Metric] = {
     for known in (
         Metric(
             name="accuracy",
-            kinds=(*_CLASSIFICATION, "multiple_choice"),
+            kinds=(*_CLASSIFICATION, "multiple_choice", "ranking"),
             range=_SHARE,
             prepare=values.classes,
             library_value=values.accuracy,

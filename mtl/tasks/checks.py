@@ -75,17 +75,34 @@ def _answer_space(config: TaskConfig) -> Problems:
         problems.append(
             ("choices", "templates of the candidates, or a column with a list, are needed")
         )
+    elif config.kind == "ranking":
+        problems += _ranking(config)
     allowed = {
-        "labels": CLASSIFICATION,
+        "labels": (*CLASSIFICATION, "ranking"),
         "answers": CLASSIFICATION,
         "range": ("regression",),
-        "choices": ("multiple_choice",),
+        "choices": ("multiple_choice", "ranking"),
+        "query": ("ranking",),
         "references": ("generation",),
         "symmetric": (*CLASSIFICATION, "regression"),
     }
     for field, kinds in allowed.items():
         if getattr(config, field) and config.kind not in kinds:
             problems.append((field, f"only for {' or '.join(kinds)}, not for {config.kind}"))
+    return problems
+
+
+def _ranking(config: TaskConfig) -> Problems:
+    problems: Problems = []
+    if not config.query:
+        problem = f"task '{config.name}' ranks the candidates of a query, and names no query"
+        problems.append(("query", problem))
+    if isinstance(config.choices, str) or len(config.choices) != 1:
+        problem = "a ranking has a list of one template, of the candidate that a row brings"
+        problems.append(("choices", f"{problem}; found {config.choices!r}"))
+    if len(set(config.labels)) != 2 or len(config.labels) != 2:
+        problem = "the label of a right candidate and that of a wrong one are needed"
+        problems.append(("labels", f"{problem}, found {config.labels}"))
     return problems
 
 

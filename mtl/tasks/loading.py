@@ -81,10 +81,8 @@ def _read_split(config: TaskConfig, reader: Reader, data: DataConfig, split: str
     if config.source.documents != "rows":
         rows = _documents(rows, config)
         notes.append(f"{len(rows.rows)} documents ({config.source.documents})")
-    examples, unlabelled = reader.read(rows)
-    if unlabelled:
-        notes.append(f"{unlabelled} of {len(rows.rows)} rows of {split} have no gold label")
-    return make_split(split, examples, note="; ".join(notes))
+    examples, left_out = reader.read(rows)
+    return make_split(split, examples, note="; ".join([*notes, *left_out]))
 
 
 def _documents(rows: Rows, config: TaskConfig) -> Rows:

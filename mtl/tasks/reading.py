@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from mtl.config.errors import UserError, nearest
 from mtl.config.schema import TaskConfig
 from mtl.tasks.checks import CLASSIFICATION
 from mtl.tasks.formats import bad_rows
+from mtl.tasks.ranking import Candidate, Queries
 from mtl.tasks.sources import Rows
 from mtl.tasks.task import Example
 from mtl.tasks.templates import BadValueError, Expression, Template
 
 Row = Mapping[str, Any]
+Read = TypeVar("Read")
 
 SCORES = 21
 """Values a score can take as text, as in T5 (section 2.4: 1 to 5 in steps of 0.2)."""
@@ -47,6 +49,7 @@ class Reader:
         self._prompt = _templates(config.prompt, f"{place}.prompt")
         document = config.kind == "language_modelling"
         self._target = Template(config.target, field=f"{place}.target", verbatim=document)
+        self._query = Template(config.query, field=f"{place}.query") if config.query else None
         self._choice_list: Expression | None = None
         self._choices: list[Template] = []
         if isinstance(config.choices, str):
@@ -63,34 +66,47 @@ class Reader:
         if config.kind == "regression":
             self._answers = score_texts(*config.range)
 
-    def read(self, rows: Rows) -> tuple[list[Example], int]:
-        """The examples of a split, in the order of its rows, and how many rows had no gold label.
+    def read(self, rows: Rows) -> tuple[list[Example], list[str]]:
+        """The examples of a split, in the order of its rows, and notes on what had to be left out.
 
         :raises UserError: A column that is not there, or bad rows: the first five, and how many.
         """
         self._check_columns(rows)
-        read_row = self._reading_of_kind()
-        examples: list[Example] = []
+        examples, notes = self._ranked(rows) if self._query else self._labelled(rows)
+        if not examples:
+            needed = "query that can be ranked" if self._query else "labelled row"
+            raise UserError(
+                f"split '{rows.split}' of task '{self.config.name}' has no {needed}",
+                where=rows.where,
+                hints=notes,
+            )
+        return examples, notes
+
+    def _labelled(self, rows: Rows) -> tuple[list[Example], list[str]]:
+        read = self._each(rows, self._reading_of_kind())
+        examples = [example for example in read if example is not None]
+        if len(examples) == len(read):
+            return examples, []
+        unlabelled = len(read) - len(examples)
+        return examples, [f"{unlabelled} of {len(read)} rows of {rows.split} have no gold label"]
+
+    def _ranked(self, rows: Rows) -> tuple[list[Example], list[str]]:
+        queries = Queries()
+        self._each(rows, lambda name, row: queries.add(self._candidate(name, row)))
+        return queries.examples(rows.split)
+
+    def _each(self, rows: Rows, read_row: Callable[[str, Row], Read]) -> list[Read]:
+        """:raises UserError: Bad rows."""
+        read: list[Read] = []
         bad: list[tuple[int, str]] = []
-        unlabelled = 0
         for position, row in enumerate(rows.rows):
             try:
-                example = read_row(f"{rows.split}:{position}", row)
+                read.append(read_row(f"{rows.split}:{position}", row))
             except BadValueError as error:
                 bad.append((position + 1, str(error)))
-                continue
-            if example is None:
-                unlabelled += 1
-            else:
-                examples.append(example)
         if bad:
             raise bad_rows(f"task '{self.config.name}', {rows.where}", bad, len(rows.rows))
-        if not examples:
-            raise UserError(
-                f"split '{rows.split}' of task '{self.config.name}' has no labelled row",
-                where=rows.where,
-            )
-        return examples, unlabelled
+        return read
 
     @property
     def asked_columns(self) -> set[str]:
@@ -103,6 +119,8 @@ class Reader:
     def ask(self, name: str, row: Row) -> Example:
         """A row whose answer is not known, as an example without a target.
 
+        Of a query, the columns that belong to its candidates hold lists, with an entry for each candidate.
+
         :param name: Identity of the row.
         :raises UserError: A column that is not there, or a bad value.
         """
@@ -114,9 +132,9 @@ class Reader:
             )
         try:
             segments, prompt = self._inputs(row)
-            if self.config.kind != "multiple_choice":
+            if self.config.kind not in ("multiple_choice", "ranking"):
                 return Example(name, segments, prompt, None, self._answers)
-            choices = self._candidates(row)
+            choices = self._listed(row) if self._query else self._candidates(row)
         except BadValueError as error:
             raise UserError(str(error), where=name) from None
         return Example(name, segments, prompt, None, tuple(f" {c}" for c in choices), choices)
@@ -128,6 +146,7 @@ class Reader:
             *self._prompt,
             *self._choices,
             self._target,
+            *([self._query] if self._query else []),
             *expressions,
         ]
         for template in templates:
@@ -164,17 +183,48 @@ class Reader:
         text = self._target_text(row)
         if text is None:
             return None
+        index = self._label(text)
+        segments, prompt = self._inputs(row)
+        return Example(name, segments, prompt, index, self._answers)
+
+    def _label(self, text: str) -> int:
+        """Index of the label that a target names."""
         index = self._indices.get(text)
         if index is None:
-            index = _index(text, len(self._answers))
+            index = _index(text, len(self._indices))
         if index is None:
             labels = ", ".join(self.config.labels)
-            last = len(self._answers) - 1
+            last = len(self._indices) - 1
             raise BadValueError(
                 f"label: found {text!r}, expected one of {labels}, or an index from 0 to {last}"
             )
-        segments, prompt = self._inputs(row)
-        return Example(name, segments, prompt, index, self._answers)
+        return index
+
+    def _candidate(self, name: str, row: Row) -> Candidate:
+        assert self._query is not None
+        label = self._target_text(row)
+        query, text = (_text(template, row).strip() for template in (self._query, self._choices[0]))
+        for field, found in (("query", query), ("candidate", text)):
+            if not found:
+                raise BadValueError(f"{field}: found an empty text")
+        right = None if label is None else self._label(label) == 0
+        return Candidate(name, query, text, right, *self._inputs(row))
+
+    def _listed(self, row: Row) -> tuple[str, ...]:
+        """The candidates of a query whose columns hold one entry for each of them."""
+        (template,) = self._choices
+        lists = {c: row[c] for c in sorted(template.columns) if isinstance(row[c], list | tuple)}
+        counts = {len(entries) for entries in lists.values()}
+        if len(counts) != 1 or max(counts) < 2:
+            columns = " and ".join(sorted(template.columns))
+            found = {column: row[column] for column in sorted(template.columns)}
+            raise BadValueError(
+                f"candidates: found {found!r:.60}, expected a list of at least 2 texts in {columns}"
+            )
+        of_each = [
+            dict(zip(lists, entries, strict=True)) for entries in zip(*lists.values(), strict=True)
+        ]
+        return tuple([_text(template, {**row, **own}).strip() for own in of_each])
 
     def _scored(self, name: str, row: Row) -> Example | None:
         text = self._target_text(row)
