@@ -9,6 +9,7 @@ from typing import Any
 from mtl.assembly import Loaded
 from mtl.config.schema import FitConfig
 from mtl.learning.balance.methods import separate_gradients
+from mtl.learning.balance.methods import separate_gradients
 from mtl.learning.ledger import cost, parameters, peak_memory_bytes
 from mtl.learning.training import Trained
 from mtl.parts import Trainings
@@ -43,6 +44,7 @@ def summarise(
         "balance": config.balance.name,
         "seed": config.seed,
         "status": "finished",
+        "panel": "zero-shot" if trainings.model.reads == "corpus" else "supervised",
         "tasks": {
             score.task: {**score.as_summary(), "notes": notes[score.task]}  # type: ignore[typeddict-item]
             for score in scores

@@ -30,6 +30,7 @@ from mtl.learning.copies import Copies
 from mtl.learning.strategy import Strategy
 from mtl.record.folder import RunFolder
 from mtl.record.predictions import write_predictions
+from mtl.tasks import closed
 from mtl.tasks.corpus import corpus_task_config, load_corpus
 from mtl.tasks.loading import load_task
 from mtl.tasks.overlap import Overlap, exclude_overlap, find_overlap
@@ -67,7 +68,7 @@ def load_data(config: FitConfig, strategy: Strategy) -> Loaded:
     tasks, errors = [], []
     for name in config.tasks:
         try:
-            tasks.append(load_task(config.task[name], config.data, seed=config.seed))
+            tasks.append(load_task(config.task[name], config.data, seed=config.seed, fraction=config.fraction))
         except UserError as error:
             errors.append(error)
     raise_all(errors)
@@ -304,7 +305,7 @@ def save_model(strategy: Strategy, checkpoint: Path, *, steps: int) -> None:
 
 def save_answers(folder: RunFolder, task: Task, split: Split, answers: Sequence[Answer]) -> None:
     """Write the answers to a split beside what was right, as ``predictions/<task>.<split>.parquet``."""
-    examples = split.examples
+    examples, decoded = split.examples, [answer.decoded for answer in answers]
     write_predictions(
         folder,
         task.name,
@@ -313,6 +314,7 @@ def save_answers(folder: RunFolder, task: Task, split: Split, answers: Sequence[
         targets=[list(e.references) if task.is_open else e.target for e in examples],
         predictions=[answer.value for answer in answers],
         scores=[answer.scores for answer in answers] if any(a.scores for a in answers) else None,
+        decoded=None if None in decoded else [str(text) for text in decoded],
     )
 
 
@@ -352,7 +354,7 @@ def _settings(strategy: Strategy) -> Mapping[str, str]:
 
 def _code(strategy: Strategy) -> str:
     """Hash of the source that decides encodings, so that a changed file is never answered from the cache."""
-    modules: list[ModuleType | type] = [reading, encoding, fitting, store, batch]
+    modules: list[ModuleType | type] = [reading, closed, encoding, fitting, store, batch]
     modules += [kind for kind in type(strategy).__mro__ if issubclass(kind, Strategy)]
     files = sorted({inspect.getfile(module) for module in modules})
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()

@@ -38,6 +38,8 @@ from mtl.config.schema import FitConfig
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.learning.balance.methods import check_balance, check_shared
+from mtl.learning.balance.methods import check_balance
+from mtl.learning.conflict import check_conflict, make_conflict
 from mtl.learning.evaluation import answer_split
 from mtl.learning.interruption import interrupt, interruptions
 from mtl.learning.module import NonFiniteLossError
@@ -86,6 +88,7 @@ def _fit(config: FitConfig) -> Run | None:
             check_devices(config.trainer)
             strategy = make_strategy(config)
             check_balance(config, strategy)
+            check_balance(config, strategy)
             for name in config.tasks:
                 check_metrics(config.task[name])
         fitting = _Fitting(config, strategy, progress)
@@ -110,6 +113,7 @@ class _Fitting:
         with progress.stage("tokenising the training rows"):
             self.trainings = trainings(config, self.loaded, self.start)
         self.model = self.trainings.model
+        check_conflict(config, [part.strategy for part in self.trainings.parts])
         for part in self.trainings.parts:
             if part.budget == "shared":
                 check_shared(config, part.strategy)
@@ -235,8 +239,12 @@ class _Fitting:
         def log(step: int, seen: int, values: Mapping[str, float]) -> None:
             recorder.metrics(steps + step, tokens + seen, values)
 
+        conflict = make_conflict(config, part.strategy, part.stores)
         listener = Listener(
-            score=lambda: self._select(part, selection), log=log, step_done=step_done
+            score=lambda: self._select(part, selection),
+            log=log,
+            step_done=step_done,
+            diagnose=None if conflict is None else conflict.measure,
         )
         with for_other_processes(folder, config, part.name):
             return train(

@@ -22,8 +22,9 @@ from mtl.assembly import (
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import BudgetConfig, FitConfig, OptimizerConfig
+from mtl.data.grouping import make_plan
 from mtl.data.loader import Budgeted, planned_totals
-from mtl.data.mixture import rates
+from mtl.data.mixture import Schedule, schedule
 from mtl.data.plan import Plan
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
@@ -131,24 +132,26 @@ def stores_of(strategy: Strategy, config: FitConfig) -> list[EncodedSplit]:
 
 
 def shared_plan(
-    config: FitConfig, strategy: Strategy, stores: Sequence[EncodedSplit]
+    config: FitConfig, strategy: Strategy, stores: Sequence[EncodedSplit], budget: BudgetConfig
 ) -> tuple[Plan, dict[str, float]]:
-    """The plan that deals the rows of all of a strategy's tasks, and each task's share of draws."""
+    """The plan that deals the rows of all of a strategy's tasks, and each task's share of draws over the budget."""
     sizes = {task.name: len(store) for task, store in zip(strategy.tasks, stores, strict=True)}
-    if strategy.reads == "corpus":
-        shares = dict.fromkeys(sizes, 1.0)  # one source: there is nothing to mix
-    else:
-        own = strategy.rates(sizes)
-        shares = dict(own) if own is not None else rates(sizes, config.mixture)
-    plan = Plan(
-        [store.lengths for store in stores],
-        list(shares.values()),
-        keys=list(shares),
+    own = strategy.rates(sizes)
+    mixed = schedule(sizes, config.mixture)
+    if own is not None:
+        mixed = Schedule.constant({name: own[name] for name in sizes})
+    plan = make_plan(
+        strategy.tasks,
+        stores,
+        mixed,
+        joins_rows=strategy.joins_rows,
         composition=strategy.composition,
         batch_tokens=config.batch.tokens,
         seed=config.seed,
+        packing=strategy.packing,
+        budget=budget,
     )
-    return plan, shares
+    return plan, mixed.mean()
 
 
 def _together(
@@ -160,8 +163,9 @@ def _together(
     after: Sequence[Part],
 ) -> Part:
     stores = stores_of(strategy, config)
-    plan, shares = shared_plan(config, strategy, stores)
-    budgeted = planned_totals(plan, _scaled(budget, stage.share))
+    budget = _scaled(budget, stage.share)
+    plan, shares = shared_plan(config, strategy, stores, budget)
+    budgeted = planned_totals(plan, budget)
     return Part(
         name=name,
         strategy=strategy,
@@ -196,8 +200,9 @@ def _alone(
             rows, tokens = plan.exposure(len(plan))
             budgeted = Budgeted(len(plan), plan.cumulative, rows, tokens)
         else:
-            plan, _ = shared_plan(config, copy, stores)
-            budgeted = planned_totals(plan, _scaled(budget, stage.share / count))
+            own = _scaled(budget, stage.share / count)
+            plan, _ = shared_plan(config, copy, stores, own)
+            budgeted = planned_totals(plan, own)
             shares = budgeted.cumulative / budgeted.tokens
         yield Part(
             name=f"{stage.name}.{task.name}",
@@ -239,7 +244,7 @@ class _Replayed:
         strategy.build(decoder, loaded.trained, vocabulary, seed=self.config.seed)
         stores = stores_of(strategy, self.config)
         self.names = [task.name for task in loaded.trained]
-        self.plan, _ = shared_plan(self.config, strategy, stores)
+        self.plan, _ = shared_plan(self.config, strategy, stores, self.config.budget)
         self.steps = planned_totals(self.plan, self.config.budget).steps
 
     def of(self, task: Task, store: EncodedSplit) -> tuple[Replay, np.ndarray]:

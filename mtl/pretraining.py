@@ -16,6 +16,7 @@ from mtl.claiming import launched_together
 from mtl.config.schema import FitConfig
 from mtl.data import cache
 from mtl.data.loader import planned_totals
+from mtl.data.mixture import Schedule
 from mtl.data.plan import Plan
 from mtl.data.store import EncodedSplit
 from mtl.learning.evaluation import answer_split
@@ -87,7 +88,7 @@ class Pretraining:
             self.store = encode_split(self.strategy, corpus, corpus.train, "train", config.data)
         self.plan = Plan(
             [self.store.lengths],
-            [1.0],
+            Schedule.constant({corpus.name: 1.0}),
             keys=[corpus.name],
             composition=self.strategy.composition,
             batch_tokens=config.batch.tokens,
