@@ -15,6 +15,7 @@ TaskKind = Literal[
     "pair_classification",
     "regression",
     "multiple_choice",
+    "ranking",
     "generation",
     "language_modelling",
 ]
@@ -96,7 +97,8 @@ class TaskConfig:
     source: SourceConfig
     """Where the rows come from."""
     segments: list[str] = field(default_factory=list)
-    """How a row reads for a head: one template per segment (none for language_modelling)."""
+    """How a row reads for a head: one template per segment (none for language_modelling). Ranking: how the query reads;
+    left out, the query."""
     prompt: list[str] = field(default_factory=list)
     """How a row reads as text: pieces that are joined; where the whole is longer than the context,
     the longest piece loses its last tokens. Left out: the segments, one a line, then ``Answer:``."""
@@ -104,11 +106,16 @@ class TaskConfig:
     """Template of the target: label name or index, number, or (open tasks) the answer as text. For a task with
     several references, a template that yields a JSON list is allowed with ``references``."""
     labels: list[str] = field(default_factory=list)
-    """Names of the classes, in the order of their indices (classification only)."""
+    """Names of the classes, in the order of their indices. Ranking: the label of a right candidate, then that of a
+    wrong one."""
     answers: list[str] = field(default_factory=list)
     """Label words, one per class, as the answer reads in text (classification only). Left out: the labels."""
     choices: list[str] | str = field(default_factory=list)
-    """Templates of the candidates, or the name of a column that holds a list (multiple choice only)."""
+    """Templates of the candidates, or the name of a column that holds a list (multiple choice). Ranking: one template
+    of the candidate that a row brings."""
+    query: str | None = None
+    """Template of the query that a row brings a candidate for (ranking only): rows of a split with the same query are
+    the candidates of one example, and exactly one of them is right."""
     range: list[float] = field(default_factory=list)
     """Lowest and highest score (regression only)."""
     references: str | None = None

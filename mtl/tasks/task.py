@@ -87,7 +87,8 @@ class Task:
 
     @property
     def kind(self) -> str:
-        return self.config.kind
+        """Kind of question a row asks: a ranking's rows, once read, are those of a multiple choice."""
+        return "multiple_choice" if self.config.kind == "ranking" else self.config.kind
 
     @property
     def is_open(self) -> bool:
