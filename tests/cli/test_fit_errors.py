@@ -228,9 +228,10 @@ def test_pretrained_decoders():
     from mtl.decoder.gpt import Decoder
     from mtl.decoder.huggingface import save_pretrained
 
-    shape = DecoderConfig(name="x", layers=1, width=16, heads=2, context=32)
-    save_pretrained(Decoder(shape, 400), "other")
-    kept = Path("other/config.json").read_text()
+    shape = DecoderConfig(name="x", layers=2, width=32, heads=2, context=64)
+    save_pretrained(Decoder(shape, 400), "words")
+    save_pretrained(Decoder(replace(shape, layers=1, width=16, context=32), 400), "other")
+    kept = Path("words/config.json").read_text()
     moods.write("pickled/config.json", kept)
     moods.write("pickled/pytorch_model.bin", "never read")
     moods.write("bert/config.json", json.dumps({**json.loads(kept), "model_type": "bert"}))
@@ -254,11 +255,23 @@ def test_pretrained_decoders():
         "  decoder.context=32 there, 64 here",
         "  give it its own shape: decoder.layers=1 decoder.width=16 decoder.context=32",
     ]
-    save_pretrained(Decoder(replace(shape, layers=2, width=32, context=64), 400), "words")
     first, hint = late("tasks=[moods]", "decoder.pretrained=./words")
     assert first.startswith("error: the pretrained decoder knows 400 tokens, the tokenizer ")
     assert first.endswith(" (decoder.pretrained=./words)")
     assert hint == "  give the tokenizer it was trained with: tokenizer=folder tokenizer.folder=DIR"
+
+
+def test_units_are_for_an_lstm_which_has_no_heads():
+    lines = mistakes("tasks=[moods]", "decoder.units=9", "decoder.width=33")
+    assert [line for line in lines if line.startswith("error: ")] == [
+        "error: decoder.units must be null, unless decoder.trunk is lstm, found 9 (command line: decoder.units=9)",
+        "error: decoder.width must be a multiple of decoder.heads, which is 2, found 33"
+        " (command line: decoder.width=33)",
+    ]
+    lines = mistakes("tasks=[moods]", "decoder.trunk=lstm", "decoder.units=0", "decoder.width=33")
+    assert [line for line in lines if line.startswith("error: ")] == [
+        "error: decoder.units must be at least 1, found 0 (command line: decoder.units=0)"
+    ]
 
 
 def test_sizes_that_do_not_go_together():
