@@ -3,7 +3,7 @@
 All towers start from the weights the run starts from, and learn from their own task's rows. What holds them together:
 
 - ``l2``: lambda * sum over layers l of w_l * sum_{s<t} ||theta_s - theta_t||^2 (Duong et al., "Low Resource Dependency
-  Parsing: Cross-lingual Parameter Sharing in a Neural Network Parser", ACL 2015, section 3).
+  Parsing: Cross-lingual Parameter Sharing in a Neural Network Parser", ACL 2015).
 - ``trace_norm``: lambda * sum over layers l of w_l * ||[theta_1; ...; theta_K]||_*, the nuclear norm of each
   parameter's K copies as the rows of a matrix: towers are drawn into a common subspace (Yang and Hospedales, "Trace
   Norm Regularised Deep Multi-Task Learning", 1606.04038, last-axis flattening).
