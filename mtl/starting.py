@@ -20,7 +20,7 @@ from mtl.learning.strategy import Strategy
 from mtl.record.folder import RunFolder
 from mtl.record.summary import read_summary
 
-SHAPE = ("trunk", "layers", "width", "heads", "context", "norm")
+SHAPE = ("trunk", "layers", "units", "width", "heads", "context", "norm")
 """What two decoders must have in common for one to start from the other."""
 
 

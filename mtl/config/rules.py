@@ -115,6 +115,14 @@ def _units_are_an_lstms(config: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("decoder.units", "range", units, "null, unless decoder.trunk is lstm")
 
 
+def _kept_layers_are_there(config: dict[str, Any]) -> Iterator[Problem]:
+    kept, layers = get(config, "pretrain.layers"), get(config, "decoder.layers")
+    if isinstance(kept, int) and isinstance(layers, int) and kept > layers:
+        yield Problem(
+            "pretrain.layers", "range", kept, f"at most decoder.layers, which is {layers}"
+        )
+
+
 def _one_budget(config: dict[str, Any]) -> Iterator[Problem]:
     budget = config.get("budget")
     if not isinstance(budget, dict):
@@ -171,6 +179,7 @@ RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
     FitConfig: (
         _heads_divide_width,
         _units_are_an_lstms,
+        _kept_layers_are_there,
         _one_budget,
         _tasks_are_a_set,
         mixture_fits,

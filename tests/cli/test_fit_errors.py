@@ -274,6 +274,14 @@ def test_units_are_for_an_lstm_which_has_no_heads():
     ]
 
 
+def test_no_more_layers_are_kept_than_there_are():
+    lines = mistakes("tasks=[moods]", "pretrain.tokens=500", "pretrain.layers=3")
+    assert [line for line in lines if line.startswith("error: ")] == [
+        "error: pretrain.layers must be at most decoder.layers, which is 2, found 3"
+        " (command line: pretrain.layers=3)"
+    ]
+
+
 def test_sizes_that_do_not_go_together():
     first, hint = late("tasks=[echo]", "task.echo.max_answer_tokens=64")
     assert first.startswith("error: task 'echo' leaves ")
