@@ -115,7 +115,7 @@ class TaskSignal(TextualStrategy):
             names = [known.name for known in self.tasks]
             drawn = [names.index(self._told(task, row).name) for row in batch.rows]
             told = torch.tensor(drawn, device=batch.task.device)
-        return torch.stack(list(self.vectors.values()))[told]
+        return torch.stack([self.vectors[known.name] for known in self.tasks])[told]
 
     def label_words(self, task: Task) -> Mapping[int, str]:
         own = self._arbitrary_words(task)
