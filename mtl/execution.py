@@ -9,11 +9,9 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
-import torch
-
 from mtl.accounting import summarise
+from mtl.answering import Scorer
 from mtl.assembly import (
-    Loaded,
     encode_split,
     limited,
     load_data,
@@ -35,16 +33,13 @@ from mtl.claiming import (
 )
 from mtl.config.errors import Interrupted, UserError
 from mtl.config.schema import FitConfig
-from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.learning.balance.methods import check_balance, check_shared
-from mtl.learning.balance.methods import check_balance
 from mtl.learning.conflict import check_conflict, make_conflict
-from mtl.learning.evaluation import answer_split
 from mtl.learning.interruption import interrupt, interruptions
 from mtl.learning.module import NonFiniteLossError
 from mtl.learning.strategy import Strategy
-from mtl.learning.supervisor import BEST, LAST, Scored
+from mtl.learning.supervisor import BEST, LAST
 from mtl.learning.training import Listener, Trained, check_devices, process_group_ended, train
 from mtl.parts import Part, trainings
 from mtl.pretraining import FOLDER as PRETRAINING
@@ -57,9 +52,8 @@ from mtl.record.run import Run
 from mtl.record.summary import Summary, git_state, write_summary
 from mtl.record.tracking import Tracker, make_tracker
 from mtl.scoring.metrics import check_metrics
-from mtl.scoring.score import TaskScore, average, score_task
+from mtl.scoring.score import TaskScore
 from mtl.starting import starting_point
-from mtl.tasks.task import Answer, Split, Task
 
 
 def fit(config: FitConfig) -> Run | None:
@@ -103,7 +97,9 @@ class _Fitting:
     def __init__(self, config: FitConfig, strategy: Strategy, progress: Progress):
         self.config = config
         self.progress = progress
-        self.loaded = self._load(strategy)
+        self.scorer = Scorer(config, progress)
+        with progress.stage(f"loading {len(config.tasks)} tasks"):
+            self.loaded = load_data(config, strategy)
         with progress.stage("building the vocabulary and the decoder"):
             tokens = pretraining_tokens(config, strategy)
             self.start = starting_point(config, self.loaded, pretrains=tokens > 0)
@@ -117,10 +113,6 @@ class _Fitting:
         for part in self.trainings.parts:
             if part.budget == "shared":
                 check_shared(config, part.strategy)
-
-    def _load(self, strategy: Strategy) -> Loaded:
-        with self.progress.stage(f"loading {len(self.config.tasks)} tasks"):
-            return load_data(self.config, strategy)
 
     def run(self, folder: RunFolder) -> None:
         config = self.config
@@ -228,7 +220,8 @@ class _Fitting:
         :param tokens: Tokens of all parts before.
         """
         config, whole, checkpoints = self.config, self.trainings, part.folder(folder)
-        selection = self._selection_stores(part)
+        selection = self.scorer.selection(part.strategy, self.loaded.tasks)
+        whole_run = len(part.strategy.tasks) == len(self.loaded.trained)
 
         def step_done(step: int, losses: Mapping[str, float], learning_rate: float) -> None:
             seen = tokens + int(part.budgeted.cumulative[step - 1])
@@ -241,7 +234,7 @@ class _Fitting:
 
         conflict = make_conflict(config, part.strategy, part.stores)
         listener = Listener(
-            score=lambda: self._select(part, selection),
+            score=lambda: self.scorer.select(part.strategy, selection, named=whole_run),
             log=log,
             step_done=step_done,
             diagnose=None if conflict is None else conflict.measure,
@@ -261,65 +254,6 @@ class _Fitting:
                 more_follow=launched_together(),
             )
 
-    def _selection_stores(self, part: Part) -> list[tuple[Task, Split, EncodedSplit]]:
-        config, strategy = self.config, part.strategy
-        corpus = strategy.reads == "corpus"
-        tasks = [*self.loaded.tasks, *strategy.tasks] if corpus else strategy.tasks
-        found = []
-        with self.progress.stage("tokenising the selection rows"):
-            for task in tasks:
-                if task.selection is not None:
-                    split = limited(task.selection, config.evaluation.selection_rows)
-                    store = encode_split(strategy, task, split, "answer", config.data)
-                    found.append((task, split, store))
-        return found
-
-    def _select(self, part: Part, selection: Sequence[tuple[Task, Split, EncodedSplit]]) -> Scored:
-        """Score the selection rows. A strategy that reads a corpus is selected by its held-out text alone, so
-        that no label takes part in training it."""
-        scores = [
-            self._score(part.strategy, task, split, store, resamples=0)[0]
-            for task, split, store in selection
-        ]
-        values = {
-            f"{score.task}/selection_{name}": value.value
-            for score in scores
-            for name, value in score.metrics.items()
-        }
-        own = {task.name for task in part.strategy.tasks}
-        value = float(average([score for score in scores if score.task in own])["value"])
-        if len(own) == len(self.loaded.trained):
-            values["selection_average"] = value
-        return Scored(value, values)
-
-    def _score(
-        self,
-        strategy: Strategy,
-        task: Task,
-        split: Split,
-        store: EncodedSplit,
-        *,
-        resamples: int,
-        alone: bool = False,
-    ) -> tuple[TaskScore, list[Answer]]:
-        world = (
-            1
-            if alone or not torch.distributed.is_initialized()
-            else torch.distributed.get_world_size()
-        )
-        rank = torch.distributed.get_rank() if world > 1 else 0
-        with self.progress.stage(f"scoring {task.name}"):
-            answers = answer_split(
-                strategy,
-                task,
-                store,
-                batch_tokens=self.config.evaluation.batch_tokens,
-                device=strategy.decoder.device,
-                rank=rank,
-                world=world,
-            )
-            return score_task(task, split, answers, resamples=resamples), answers
-
     def _report(
         self,
         folder: RunFolder,
@@ -336,7 +270,7 @@ class _Fitting:
         for task in self.loaded.tasks:
             split = limited(task.report, config.evaluation.rows)
             store = encode_split(self.model, task, split, "answer", config.data)
-            score, answers = self._score(
+            score, answers = self.scorer.score(
                 self.model, task, split, store, resamples=config.evaluation.resamples, alone=True
             )
             scores.append(score)

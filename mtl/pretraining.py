@@ -11,15 +11,14 @@ from typing import Any
 
 import torch
 
-from mtl.assembly import Loaded, encode_split, limited
+from mtl.answering import Scorer
+from mtl.assembly import Loaded, encode_split
 from mtl.claiming import launched_together
 from mtl.config.schema import FitConfig
 from mtl.data import cache
 from mtl.data.loader import planned_totals
 from mtl.data.mixture import Schedule
 from mtl.data.plan import Plan
-from mtl.data.store import EncodedSplit
-from mtl.learning.evaluation import answer_split
 from mtl.learning.language_modelling import LanguageModelling
 from mtl.learning.ledger import cost
 from mtl.learning.supervisor import Scored
@@ -27,9 +26,7 @@ from mtl.learning.training import Listener, train
 from mtl.record.files import to_json, write_atomically
 from mtl.record.folder import RunFolder
 from mtl.record.progress import Progress
-from mtl.scoring.score import score_task
 from mtl.starting import Start
-from mtl.tasks.task import Split
 
 FOLDER = "pretraining"
 """Folder of a run that says how its decoder was pretrained."""
@@ -127,8 +124,13 @@ class Pretraining:
             own.path.mkdir(exist_ok=True)
             step = _step(own.last_checkpoint) if resume else 0
             own.truncate_after(step)
-        split = limited(self.corpus.selection, config.evaluation.selection_rows)  # type: ignore[arg-type]
-        held_out = encode_split(self.strategy, self.corpus, split, "answer", config.data)
+        scorer = Scorer(config, self.progress)
+        held_out = scorer.selection(self.strategy, ())
+
+        def score() -> Scored:
+            # The last weights are taken whatever the score: nothing is selected here.
+            return replace(scorer.select(self.strategy, held_out, named=False), value=0.0)
+
         total = self.budgeted
 
         def step_done(step: int, losses: Mapping[str, float], learning_rate: float) -> None:
@@ -145,7 +147,7 @@ class Pretraining:
             total.cumulative,
             config,
             own.last_checkpoint.parent,
-            Listener(score=lambda: self._score(split, held_out), log=log, step_done=step_done),
+            Listener(score=score, log=log, step_done=step_done),
             resume=resume,
             more_follow=launched_together(),
         )
@@ -168,23 +170,6 @@ class Pretraining:
         torch.save(self.strategy.decoder.state_dict(), place / WEIGHTS)
         for name in (METRICS, LEDGER):
             shutil.copy(own.path / name, place / name)
-
-    def _score(self, split: Split, store: EncodedSplit) -> Scored:
-        with self.progress.stage(f"scoring {self.corpus.name}"):
-            answers = answer_split(
-                self.strategy,
-                self.corpus,
-                store,
-                batch_tokens=self.config.evaluation.batch_tokens,
-                device=self.strategy.decoder.device,
-            )
-            score = score_task(self.corpus, split, answers, resamples=0)
-        values = {
-            f"{self.corpus.name}/selection_{name}": value.value
-            for name, value in score.metrics.items()
-        }
-        # The last weights are taken whatever the score: nothing is selected here.
-        return Scored(0.0, values)
 
 
 def _step(checkpoint: Path) -> int:
