@@ -44,6 +44,7 @@ from mtl.learning.training import Listener, Trained, check_devices, process_grou
 from mtl.parts import Part, trainings
 from mtl.pretraining import FOLDER as PRETRAINING
 from mtl.pretraining import Pretraining
+from mtl.record.conflict import draw_conflict
 from mtl.record.curves import draw_curves
 from mtl.record.folder import RunFolder
 from mtl.record.progress import Progress
@@ -309,10 +310,12 @@ class _Fitting:
         }
         values["average"] = float(summary["average"]["value"] or 0.0)
         recorder.tracker.log(self.trainings.tokens, values)
+        title = f"{self.config.strategy['name']}, seed {self.config.seed}"
         with self.progress.stage("drawing the learning curves"):
-            draw_curves(folder, title=f"{self.config.strategy['name']}, seed {self.config.seed}")
-        for path in (folder.config, folder.summary, folder.curves, folder.log):
-            if path.is_file():
+            draw_curves(folder, title=title)
+            conflict = draw_conflict(folder, title=title)
+        for path in (folder.config, folder.summary, folder.curves, conflict, folder.log):
+            if path is not None and path.is_file():
                 recorder.tracker.artifact(path)
         folder.say("finished")
 
