@@ -87,7 +87,9 @@ class Heads(nn.Module):
             if task.kind == "pair_classification" and pair_head is not None:
                 head = pair_head(outputs)
             else:
-                head = nn.Linear(decoder.width, outputs, bias=not task.is_open)
+                # What is added to all choices alike changes nothing, and a whole vocabulary has none in GPT.
+                bias = not task.is_open and task.kind != "multiple_choice"
+                head = nn.Linear(decoder.width, outputs, bias=bias)
             _draw(head, f"{seed}/head/{task.name if space is None else space}")
             if task.kind == "regression":
                 # A score starts from the middle of its range, not from a constant far outside it.

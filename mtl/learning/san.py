@@ -67,12 +67,13 @@ class StochasticAnswerNetwork(nn.Module):
         :param ends: (E,) flat index of each example's last token.
         """
         index, premise, hypothesis = self._segments(batch, ends)
-        # A recurrence of softmaxes, and a mean of probabilities: float32 whatever the decoder computes in.
+        # A recurrence of softmaxes and a mean of probabilities need more digits than the decoder may compute in.
         with torch.autocast(hidden.device.type, enabled=False):
-            steps = self._steps(hidden[index].float(), premise, hypothesis)
+            states = hidden[index].to(self.classify.weight.dtype)
+            steps = self._steps(states, premise, hypothesis)
             kept = self._kept(steps)
             summed = steps.masked_fill(~kept[:, :, None], -torch.inf).logsumexp(1)
-            return summed - kept.sum(1, keepdim=True).log()
+            return summed - kept.sum(1, keepdim=True).to(summed.dtype).log()
 
     def _segments(self, batch: Batch, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(E, L) flat index of each example's tokens, and which of them are its premise, and its hypothesis."""

@@ -62,6 +62,8 @@ TASKS = (
     _task("reverse", "generation", max_answer_tokens=8),
 )
 DOCUMENTS = _task("documents", "language_modelling")
+PAIR = _task("entailment", "pair_classification", labels=["yes", "no"], answers=[" yes", " no"])
+"""For strategies that read pairs in a way of their own."""
 
 
 def examples(task: Task, count: int) -> list[Example]:
@@ -74,6 +76,9 @@ def examples(task: Task, count: int) -> list[Example]:
         if task.kind == "classification":
             answers = (" bad", " good", " so so")
             made.append(Example(row, (text,), prompt, index % 3, answers))
+        elif task.kind == "pair_classification":
+            pair = (text, SENTENCES[(index + 2) % len(SENTENCES)])
+            made.append(Example(row, pair, prompt, index % 2, (" yes", " no")))
         elif task.kind == "regression":
             answers = tuple(f" {value:.2f}" for value in np.linspace(0, 5, 21))
             made.append(Example(row, (text, SENTENCES[0]), prompt, 1.25 * (index % 5), answers))

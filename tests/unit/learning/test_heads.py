@@ -78,7 +78,8 @@ def test_a_task_adds_exactly_its_head() -> None:
     for count in range(1, len(TASKS) + 1):
         heads = Heads(TASKS[:count], decoder)
         expected = [
-            SHAPE.width * head_outputs(task, 300) + (0 if task.is_open else head_outputs(task, 300))
+            head_outputs(task, 300)
+            * (SHAPE.width + (task.kind in ("classification", "regression")))
             for task in TASKS[:count]
         ]
         assert [sum(p.numel() for p in heads.parameters_of(t)) for t in TASKS[:count]] == expected
