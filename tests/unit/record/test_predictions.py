@@ -44,6 +44,17 @@ def test_predictions_come_back_as_they_were(
         assert [row.tolist() for row in frame["scores"]] == scores
 
 
+def test_what_was_decoded_freely_stands_in_a_column_of_its_own(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    common = {"rows": ROWS, "targets": [0, 1], "predictions": [1, 1], "scores": [[-1.0, -0.5]] * 2}
+    write_predictions(folder, "a", "test", **common, decoded=["", "ja, nein"])
+    frame = read_predictions(folder, "a")
+    assert list(frame.columns) == ["row", "target", "prediction", "scores", "decoded"]
+    assert list(frame["decoded"]) == ["", "ja, nein"]
+    with pytest.raises(ValueError, match="`decoded` must have 2 rows; found 1"):
+        write_predictions(folder, "a", "test", **common, decoded=["ja"])
+
+
 def test_what_is_not_there_is_named_with_its_neighbours(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for split in ("test", "validation"):

@@ -7,7 +7,7 @@ import pytest
 
 from mtl.record.numbers import count, duration, score
 from mtl.record.summary import Summary
-from mtl.record.table import above_references, as_html, as_text, print_table
+from mtl.record.table import above_references, as_html, as_text, print_scores, print_table
 
 EXPECTED = """
 task_signal, balance equal, seed 3
@@ -70,6 +70,40 @@ def test_an_undefined_value_and_missing_intervals(summary: Summary) -> None:
     text = as_text(summary, "x").splitlines()
     assert text[5].split() == ["sst2", "accuracy", "*", "-", "0.500", "0.509", "872"]
     assert text[6].split() == ["mrpc", "f1", "*", "0.790", "0.576", "0.812", "872"]
+
+
+def test_a_run_that_saw_no_label_stands_in_a_panel_of_its_own(summary: Summary) -> None:
+    said = "zero-shot: trained on no labelled row; these scores belong in a panel of their own"
+    summary["panel"] = "supervised"
+    assert said not in as_text(summary, "x")
+    summary["panel"] = "zero-shot"
+    assert said in as_text(summary, "x").splitlines()
+
+
+def test_freely_decoded_answers_have_lines_and_an_explanation(summary: Summary) -> None:
+    for name, value in (("decoded_accuracy", 0.7), ("invalid_share", 0.125)):
+        summary["tasks"]["sst2"]["metrics"][name] = {"value": value, "low": 0.1, "high": 0.9}
+    text = as_text(summary, "x").splitlines()
+    assert text[6].split() == ["decoded_accuracy", "0.700", "[0.100,", "0.900]"]
+    assert text[7].split() == ["invalid_share", "0.125", "[0.100,", "0.900]"]
+    assert (
+        "decoded_accuracy: of answers written freely rather than ranked; invalid_share: those that are no answer"
+        in text
+    )
+
+
+@pytest.mark.parametrize(
+    ("signal", "title"),
+    [
+        ("shuffled", "control: signal=shuffled, each row has the signal of a task drawn for it"),
+        ("wrong", "control: signal=wrong, each row has the signal of another task"),
+    ],
+)
+def test_the_scores_of_a_control_say_so_first(summary: Summary, signal: str, title: str) -> None:
+    file, plain = io.StringIO(), io.StringIO()
+    print_scores(summary["tasks"], signal=signal, file=file)
+    print_scores(summary["tasks"], file=plain)
+    assert file.getvalue() == f"{title}\n\n{plain.getvalue()}"
 
 
 def test_an_interrupted_run_says_so(summary: Summary) -> None:
