@@ -36,14 +36,10 @@ STATIC = [
     "balance.weights.microworld_translation=2",
     "balance.weights.microworld_similarity=3",
 ]
-DWA = ["balance=dwa", "balance.every=2"]
 METHODS = {
-    "static": STATIC,
-    "dwa": DWA,
-    **{name: [f"balance={name}"] for name in ("random", "uncertainty", "imtl_l", "size")},
-    **{name: [f"balance={name}"] for name in ("famo", "geometric_mean", "stch")},
-    **{name: [f"balance={name}"] for name in ("pcgrad", "upgrad", "gradvac", "graddrop", "nash")},
-}
+    name: [f"balance={name}"]
+    for name in ("random", "uncertainty", "famo", "upgrad", "gradvac", "graddrop", "nash")
+} | {"static": STATIC, "dwa": ["balance=dwa", "balance.every=2"]}
 
 
 def summary(folder) -> dict:
@@ -54,9 +50,7 @@ def lines(folder) -> list[dict]:
     return [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize(
-    "name", ["static", "dwa", "random", "uncertainty", "famo", "stch", "upgrad", "gradvac"]
-)
+@pytest.mark.parametrize("name", ["static", "random", "uncertainty", "famo", "gradvac"])
 def test_pieces_train_as_one_step(name):
     common = [*FEW, *CALM, *METHODS[name]]
     fit.run([*common, "run_dir=one"])
@@ -97,9 +91,7 @@ def killed(step):
     return struck
 
 
-@pytest.mark.parametrize(
-    "name", ["famo", "uncertainty", "dwa", "gradvac", "graddrop", "nash", "random"]
-)
+@pytest.mark.parametrize("name", ["famo", "uncertainty", "dwa", "gradvac", "graddrop", "nash"])
 def test_resume_is_exact(name, monkeypatch):
     arguments = [*FEW, *METHODS[name], "decoder.dropout=0.1"]
     fit.run([*arguments, "run_dir=whole"])
@@ -174,7 +166,7 @@ def test_what_is_recorded():
     for name in ("uncertainty", "sum"):
         assert summary(name)["ledger"]["backward_passes"] == 5
     first = lines("uncertainty")[0]
-    assert [value for key, value in first.items() if key.startswith("balance/")][0] == 0.5
+    assert {value for key, value in first.items() if key.startswith("balance/")} == {0.5}
     # The numbers of the balance are no parameters of the model.
     assert summary("uncertainty")["ledger"]["parameters"] == summary("sum")["ledger"]["parameters"]
 
