@@ -9,7 +9,6 @@ from typing import Any
 from mtl.assembly import Loaded
 from mtl.config.schema import FitConfig
 from mtl.learning.balance.methods import separate_gradients
-from mtl.learning.balance.methods import separate_gradients
 from mtl.learning.ledger import cost, parameters, peak_memory_bytes
 from mtl.learning.training import Trained
 from mtl.parts import Trainings
@@ -100,6 +99,8 @@ def _ledger(
     ledger["parameters"] = parameters(trainings.model, trainings.model.tasks)
     ledger["pretraining_tokens"] = start.tokens
     ledger["budget"] = _budget(config, trainings)
+    if config.diagnostics.conflict:
+        ledger["diagnosing_seconds"] = sum(done.diagnosing_seconds for done in trained)
     if pretrained is not None:
         ledger["pretraining"] = dict(pretrained)
     if trainings.several:

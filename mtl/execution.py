@@ -44,7 +44,7 @@ from mtl.learning.training import Listener, Trained, check_devices, process_grou
 from mtl.parts import Part, trainings
 from mtl.pretraining import FOLDER as PRETRAINING
 from mtl.pretraining import Pretraining
-from mtl.record.conflict import draw_conflict
+from mtl.record.conflict import conflict_table, draw_conflict
 from mtl.record.curves import draw_curves
 from mtl.record.folder import RunFolder
 from mtl.record.progress import Progress
@@ -234,6 +234,9 @@ class _Fitting:
             recorder.metrics(steps + step, tokens + seen, values)
 
         conflict = make_conflict(config, part.strategy, part.stores)
+        if conflict is not None and is_first():
+            for note in conflict.notes:
+                folder.say(note)
         listener = Listener(
             score=lambda: self.scorer.select(part.strategy, selection, named=whole_run),
             log=log,
@@ -314,6 +317,8 @@ class _Fitting:
         with self.progress.stage("drawing the learning curves"):
             draw_curves(folder, title=title)
             conflict = draw_conflict(folder, title=title)
+        if conflict is not None:
+            folder.say(conflict_table(folder))
         for path in (folder.config, folder.summary, folder.curves, conflict, folder.log):
             if path is not None and path.is_file():
                 recorder.tracker.artifact(path)

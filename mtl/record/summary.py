@@ -83,6 +83,8 @@ class Ledger(TypedDict):
     backward_passes: int
     seconds: float
     """Wall time of training, scoring aside."""
+    diagnosing_seconds: NotRequired[float]
+    """Wall time of what was measured beside training (``diagnostics.conflict``)."""
     peak_memory_bytes: int
     parameters: Parameters
     pretraining_tokens: int

@@ -183,7 +183,7 @@ def measured(summary):
 
 
 def _timeless(values):
-    aside = ("seconds", "peak_memory_bytes")
+    aside = ("seconds", "diagnosing_seconds", "peak_memory_bytes")
     return {
         key: _timeless(value) if isinstance(value, dict) else value
         for key, value in values.items()
