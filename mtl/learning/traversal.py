@@ -109,7 +109,7 @@ def label_weights(encoded: Encoded, task: Task, extract: int, auxiliary: float) 
 
 
 class ExtractHeads(nn.Module):
-    """W_y of each closed task (and a bias, as in the released code), and what is read from extract states.
+    """W_y of each closed task, with a bias as in the released code (choices need none), and what it reads.
 
     :param tasks: The tasks, in the order of ``Batch.task``; open ones have no head.
     :param decoder: The decoder whose width the heads fit.

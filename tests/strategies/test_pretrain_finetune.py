@@ -326,16 +326,15 @@ def test_classifier_dropout_is_drawn_once_for_all_candidates_of_an_example(task:
 
 def test_new_parameters_are_the_heads_and_the_special_tokens() -> None:
     strategy, width = usual(), SHAPE.width
-    heads = {CLASSES.name: 3, SYMMETRIC.name: 1, CHOICES.name: 1, OPEN.name: 0}
-    assert [strategy.task_parameters(task) for task in TASKS] == [
-        outputs * (width + 1) for outputs in heads.values()
-    ]
+    # A bias would change nothing where outputs are compared with each other: choices have none.
+    heads = [3 * width + 3, width + 1, width, 0]
+    assert [strategy.task_parameters(task) for task in TASKS] == heads
     base = base_vocabulary()
     plain = new_decoder(SHAPE, base.base_size)
     count, before = (sum(p.numel() for p in module.parameters()) for module in (strategy, plain))
     special = {base.start, base.delimiter, base.extract, base.end}
     assert strategy.special_tokens(TASKS) == ()
-    assert count - before == len(special) * width + sum(heads.values()) * (width + 1)
+    assert count - before == len(special) * width + sum(heads)
 
 
 def test_the_default_schedule_is_the_papers() -> None:
