@@ -25,7 +25,7 @@ from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder import building
 from mtl.decoder.gpt import Decoder
-from mtl.learning import reading
+from mtl.learning import reading, traversal
 from mtl.learning.copies import Copies
 from mtl.learning.strategy import Strategy
 from mtl.record.folder import RunFolder
@@ -68,7 +68,11 @@ def load_data(config: FitConfig, strategy: Strategy) -> Loaded:
     tasks, errors = [], []
     for name in config.tasks:
         try:
-            tasks.append(load_task(config.task[name], config.data, seed=config.seed, fraction=config.fraction))
+            tasks.append(
+                load_task(
+                    config.task[name], config.data, seed=config.seed, fraction=config.fraction
+                )
+            )
         except UserError as error:
             errors.append(error)
     raise_all(errors)
@@ -354,7 +358,7 @@ def _settings(strategy: Strategy) -> Mapping[str, str]:
 
 def _code(strategy: Strategy) -> str:
     """Hash of the source that decides encodings, so that a changed file is never answered from the cache."""
-    modules: list[ModuleType | type] = [reading, closed, encoding, fitting, store, batch]
+    modules: list[ModuleType | type] = [reading, traversal, closed, encoding, fitting, store, batch]
     modules += [kind for kind in type(strategy).__mro__ if issubclass(kind, Strategy)]
     files = sorted({inspect.getfile(module) for module in modules})
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files)).hexdigest()
