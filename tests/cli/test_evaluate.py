@@ -101,6 +101,37 @@ def test_a_model_of_text_answers_tasks_it_never_saw(world, tmp_path):
     assert len(Run(run).predictions("gloom")) == 24
 
 
+@pytest.mark.parametrize("signal", ["shuffled", "wrong"])
+def test_a_control_says_so_and_leaves_the_run_as_it_is(world, tmp_path, signal):
+    out = tmp_path / "scores.json"
+    status, text, err = moods.command(
+        "evaluate", "run=task_signal", f"signal={signal}", "split=selection", f"out={out}"
+    )
+    assert (status, err) == (0, "")
+    assert text.startswith(f"control: signal={signal}, each row has the signal of a")
+    written = json.loads(out.read_text())
+    assert list(written) == ["signal", "tasks"]
+    assert written["signal"] == signal
+    right, disturbed = (
+        evaluate.run(["run=task_signal", "tasks=[moods]", *chosen])["moods"]["metrics"]
+        for chosen in ([], [f"signal={signal}"])
+    )
+    assert right["decoded_accuracy"]["value"] == 1.0
+    assert disturbed["decoded_accuracy"]["value"] < 1.0
+
+
+def test_free_answers_stand_beside_ranked_ones(world, tmp_path):
+    run = copied(world, "task_signal", tmp_path)
+    scores = evaluate.run([f"run={run}", "split=selection"])
+    assert list(scores["moods"]["metrics"]) == ["accuracy", "decoded_accuracy", "invalid_share"]
+    assert list(scores["echo"]["metrics"]) == ["exact_match"]
+    frame = Run(run).predictions("moods", "train")
+    right = [("bad", "good")[target] for target in frame["target"]]
+    share = sum(text == word for text, word in zip(frame["decoded"], right, strict=True)) / 12
+    assert scores["moods"]["metrics"]["decoded_accuracy"]["value"] == share
+    assert "decoded" not in Run(run).predictions("echo", "train").columns
+
+
 def test_a_supervised_run_refuses_other_tasks(world, tmp_path):
     for name in ("gloom", "doom"):
         moods.write(tmp_path / "more" / "task" / f"{name}.yaml", moods.MOODS)
@@ -136,6 +167,9 @@ def test_mistakes(world, tmp_path):
     ]
     assert said("run=mt_dnn", "data.root=nowhere") == [
         f"error: no such data folder: {world}/nowhere (data.root=nowhere)"
+    ]
+    assert said("run=mt_dnn", "signal=wrong") == [
+        "error: strategy 'MTDNN' tells a task by no signal, so none can be wrong (signal=wrong)"
     ]
     assert said("run=mt_dnn", "tasks=[mods]") == [
         "error: unknown task 'mods' (command line: tasks=[mods])"
