@@ -79,7 +79,7 @@ class PretrainFinetune(Strategy):
     def losses(self, batch: Batch) -> Tensor:
         hidden = hidden_states(self.decoder, batch)
         losses = self.heads.losses(hidden, batch)
-        if not len(batch.label_tokens):
+        if not self.auxiliary and not any(task.is_open for task in self.tasks):
             return losses
         nats = label_nats(hidden, batch, self.decoder.logits)
         examples = batch.branch_examples[batch.label_branches]

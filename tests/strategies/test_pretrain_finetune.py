@@ -20,7 +20,7 @@ from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig, FitConfig
 from mtl.config.strategies import load_strategy_class
-from mtl.data.batch import Batch, collate
+from mtl.data.batch import Batch, collate, idle_batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.decoder.building import new_decoder
 from mtl.learning.schedule import multiplier
@@ -174,7 +174,7 @@ def test_a_document_is_an_answer_from_its_first_token_on() -> None:
 def test_without_the_auxiliary_loss_nothing_is_projected_to_the_vocabulary(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategy = built(auxiliary=0.0)
+    strategy = built((task,), auxiliary=0.0)
     monkeypatch.setattr(strategy.decoder, "logits", lambda hidden: pytest.fail("projected"))
     batch = batch_of(strategy, task, *suite.examples(task, 3))
     assert not len(batch.label_tokens)
@@ -202,6 +202,18 @@ def test_the_auxiliary_gradient_reaches_embeddings_of_tokens_that_are_not_read(
     unread[batch.tokens.flatten()] = False
     assert gradient[~unread].any(1).all()
     assert gradient[unread].any(1).tolist() == [reaches] * int(unread.sum())
+
+
+@pytest.mark.parametrize("auxiliary", [0.0, 0.5])
+@pytest.mark.parametrize("task", [*TASKS, DOCUMENTS], ids=lambda task: task.name)
+def test_a_device_without_an_example_gives_every_parameter_a_zero_gradient(
+    task: Task, auxiliary: float
+) -> None:
+    strategy = built((task,), auxiliary=auxiliary).train()
+    (strategy.losses(idle_batch()) * idle_batch().weight).sum().backward()
+    for name, parameter in strategy.named_parameters():
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
 
 
 def pair(first: str, second: str, target: float = 2.0) -> Example:
