@@ -236,7 +236,7 @@ def check_balance(config: FitConfig, strategy: Strategy) -> None:
             UserError(
                 f"{name} needs a solver that is not installed: {', '.join(missing)}",
                 where=where,
-                hints=[f"{SOLVERS} (its solvers are under copyleft licences)"],
+                hints=[f"{SOLVERS} (some of its solvers are under copyleft licences)"],
             )
         )
     raise_all(errors)

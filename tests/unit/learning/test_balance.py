@@ -404,7 +404,7 @@ def test_a_solver_that_is_not_installed(name, packages, monkeypatch):
     monkeypatch.setattr(methods.importlib.util, "find_spec", lambda package: None)
     assert refusal(name, strategy()) == [
         f"{name} needs a solver that is not installed: {packages} (balance={name})",
-        "  pip install 'mtl[solvers]' (its solvers are under copyleft licences)",
+        "  pip install 'mtl[solvers]' (some of its solvers are under copyleft licences)",
     ]
     assert refusal("pcgrad", strategy()) == []
 
