@@ -47,6 +47,15 @@ def mistakes(*arguments, late=False):
     return err.replace(str(Path.cwd()), "HERE").splitlines()
 
 
+def test_a_task_without_words_for_its_instruction():
+    chosen = ("strategy=task_signal", "strategy.signal=text", "tasks=[moods,pairs]")
+    assert mistakes(*chosen, late=True) == [
+        "error: task 'moods' has neither an instruction nor a description to put before its rows"
+        " (task.moods.instruction)",
+        "  give it one, or take another strategy.signal: token, vector, none",
+    ]
+
+
 def test_misspelt_names_and_values_all_at_once():
     lines = mistakes("strategy=mt_dn", "tasks=[mods]", "budget.step=3", "+sed=1", "seed=one")
     assert [line for line in lines if line.startswith("error: ")] == [
@@ -126,6 +135,20 @@ def test_bad_rows_of_several_tasks_in_one_message():
     ]
     assert lines[4].startswith('  row 1: found \'{"first": ')
     assert "expected a JSON object" in lines[4]
+
+
+def test_a_ranking_without_a_query():
+    ranking = ("task.moods.kind=ranking", "task.moods.answers=[]")
+    assert mistakes("tasks=[moods]", *ranking, "task.moods.choices=['{{ text }}']") == [
+        "error: task 'moods' ranks the candidates of a query, and names no query (task.moods.query)"
+    ]
+
+
+def test_a_ratio_of_nothing():
+    assert mistakes("tasks=[moods]", "strategy=mt_dnn", "strategy.ratio=0") == [
+        "error: the ratio of auxiliary rows is more than 0 and finite (strategy.ratio=0)",
+        "  strategy.ratio=null leaves it to the mixture",
+    ]
 
 
 def test_a_task_file_that_contradicts_itself():
