@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mtl.config.errors import UserError
+from mtl.config.errors import UserError, raise_all
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
@@ -74,8 +74,7 @@ class TaskSignal(TextualStrategy):
     ) -> None:
         super().build(decoder, tasks, vocabulary, seed=seed)
         if self.signal == "text":
-            for task in tasks:
-                _instruction(task)
+            raise_all([_no_words(task) for task in tasks if not _instruction(task)])
         if self.signal == "vector":
             self.vectors = nn.ParameterDict(
                 {
@@ -182,14 +181,12 @@ class TaskSignal(TextualStrategy):
 
 
 def _instruction(task: Task) -> str:
-    """
-    :raises UserError: The task file has none.
-    """
-    instruction = task.config.instruction or task.config.description
-    if not instruction:
-        raise UserError(
-            f"task '{task.name}' has neither an instruction nor a description to put before its rows",
-            where=f"task.{task.name}.instruction",
-            hints=["give it one, or take another strategy.signal: token, vector, none"],
-        )
-    return instruction
+    return task.config.instruction or task.config.description
+
+
+def _no_words(task: Task) -> UserError:
+    return UserError(
+        f"task '{task.name}' has neither an instruction nor a description to put before its rows",
+        where=f"task.{task.name}.instruction",
+        hints=["give it one, or take another strategy.signal: token, vector, none"],
+    )

@@ -2,7 +2,8 @@
 
 Radford et al., "Language Models are Unsupervised Multitask Learners" (GPT-2): a model of p(text) that has read enough
 performs tasks it meets in prompts, with no labelled row and no gradient step. Training reads the corpus alone.
-Evaluation writes each row as a prompt; closed answers are ranked by likelihood, open ones decoded greedily.
+Evaluation writes each row as a prompt; closed answers are ranked by likelihood and decoded freely beside that, open
+ones decoded greedily. Scores without a labelled row stand in a panel of their own and enter no multi-task gain.
 """
 
 from __future__ import annotations

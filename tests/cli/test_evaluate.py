@@ -41,6 +41,14 @@ def test_the_same_checkpoint_on_the_same_rows_gives_the_same_scores(world, name)
     assert scores == Run(name).summary["tasks"]
 
 
+@pytest.mark.parametrize(
+    ("name", "panel"),
+    [("task_signal", "supervised"), ("mt_dnn", "supervised"), ("zero_shot", "zero-shot")],
+)
+def test_a_run_says_which_panel_it_belongs_in(world, name, panel):
+    assert Run(name).summary["panel"] == panel
+
+
 def test_what_the_run_recorded_is_not_touched(world):
     moods.command("evaluate", "run=mt_dnn", "rows=3", "checkpoint=last")
 

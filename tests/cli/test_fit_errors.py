@@ -50,9 +50,13 @@ def mistakes(*arguments, late=False):
 def test_a_task_without_words_for_its_instruction():
     chosen = ("strategy=task_signal", "strategy.signal=text", "tasks=[moods,pairs]")
     assert mistakes(*chosen, late=True) == [
-        "error: task 'moods' has neither an instruction nor a description to put before its rows"
-        " (task.moods.instruction)",
-        "  give it one, or take another strategy.signal: token, vector, none",
+        line
+        for name in ("moods", "pairs")
+        for line in (
+            f"error: task '{name}' has neither an instruction nor a description to put before its rows"
+            f" (task.{name}.instruction)",
+            "  give it one, or take another strategy.signal: token, vector, none",
+        )
     ]
 
 
