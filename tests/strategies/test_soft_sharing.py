@@ -275,7 +275,7 @@ def test_a_new_task_adds_a_tower_and_a_head(sharing: str) -> None:
     """And for cross-stitch its row and column in the unit of each block."""
     few, more = (built(soft(sharing=sharing), TASKS[:count]) for count in (2, 3))
     tower = sum(p.numel() for p in towers(few)[0].parameters())
-    head = SHAPE.width + 1
+    head = SHAPE.width
     before, after = parameters(few, few.tasks), parameters(more, more.tasks)
     if sharing == "cross_stitch":
         assert after["total"] - before["total"] == tower + head + 2 * (9 - 4)
