@@ -359,6 +359,37 @@ def test_what_is_decoded_freely_is_what_ranks_first_in_the_tasks_own_words(words
             assert answer.decoded == row.answers[row.target].strip()
 
 
+@pytest.mark.parametrize("signal", ["token", "vector", "text"])
+@pytest.mark.parametrize("task", TASKS[:3], ids=lambda task: task.name)
+def test_free_decoding_is_the_slow_loop(signal: str, task: Task) -> None:
+    """Reading everything again for each token, for rows whose longest answers are not equally long."""
+    suite = Built(signal=signal)
+    strategy = suite.built()
+    for parameter in strategy.parameters():
+        parameter.data *= 10
+    decoder, vocabulary = strategy.decoder, strategy.vocabulary
+    rows = examples(task, 4)
+    encoded = [suite.encode(strategy, task, row, "answer")[0] for row in rows]
+    expected = []
+    for one in encoded:
+        tokens, written = one.tokens[: one.prefix].tolist(), []
+        for _ in range(max(one.branches)):
+            vector = [*strategy.own_parameters(task)]
+            hidden = decoder(torch.tensor([tokens]), offsets=vector[0] if vector else None)[0, -1]
+            logits = decoder.logits(hidden)
+            special = range(vocabulary.base_size, vocabulary.size)
+            logits[[token for token in special if token != vocabulary.end]] = -torch.inf
+            chosen = int(logits.argmax())
+            if chosen == vocabulary.end:
+                break
+            tokens.append(chosen)
+            written.append(chosen)
+        expected.append(vocabulary.decode(written).strip())
+    batch = collate(encoded, tasks=[0] * 4, rows=range(4))
+    assert strategy.decoded(batch, task) == expected
+    assert any(expected)
+
+
 def test_another_tasks_label_word_is_no_answer() -> None:
     strategy = _trained(words="arbitrary_distinct")
     strategy.disturb("wrong")
