@@ -24,6 +24,7 @@ DEFAULTS = {
     "balance": "sum,uncertainty,famo,pcgrad,mgda,cagrad,nash,aligned,upgrad,gradvac,graddrop",
     "strategy": "hard_sharing",
     "decoder": "tiny",
+    "tokens": "2048",
     "steps": "30",
     "rounds": "3",
     "threads": "1",
@@ -58,6 +59,7 @@ def ledger(balance: str, options: dict[str, str], folder: Path) -> dict[str, flo
             *COMMON,
             f"strategy={options['strategy']}",
             f"decoder={options['decoder']}",
+            f"batch.tokens={options['tokens']}",
             f"budget.steps={options['steps']}",
             f"trainer.threads={options['threads']}",
             f"balance={balance}",
@@ -81,7 +83,8 @@ def main(words: list[str]) -> None:
                 if name not in best or found["seconds"] < best[name]["seconds"]:
                     best[name] = found
     load = os.getloadavg()[0]
-    print(f"{options['strategy']}, {options['decoder']}, {options['steps']} steps, load {load:.1f}")
+    setting = ", ".join(f"{name}={options[name]}" for name in DEFAULTS if name != "balance")
+    print(f"{setting}; load {load:.1f}")
     print(
         "| balance | backward passes a step | ms a step | of the first | gradients side by side, MiB |"
     )

@@ -171,6 +171,21 @@ def test_what_is_recorded():
     assert summary("uncertainty")["ledger"]["parameters"] == summary("sum")["ledger"]["parameters"]
 
 
+def test_tasks_of_one_row_share_a_forward_pass_and_have_gradients_apart(data_root):
+    """Both label sets of TREC ask the same questions; in two pieces as in one."""
+    arguments = [*FEW, *CALM, "tasks=[trec,trec_fine]", f"data.root={data_root}", "balance=pcgrad"]
+    fit.run([*arguments, "run_dir=one"])
+    fit.run([*arguments, "batch.accumulate=2", "run_dir=pieces"])
+    assert_close(Path("one"), Path("pieces"))
+    assert summary("one")["ledger"]["backward_passes"] == 2 * 5
+    assert summary("pieces")["ledger"]["backward_passes"] == 2 * 2 * 5
+    apart = [*arguments, "strategy.same_rows=apart", "run_dir=apart"]
+    fit.run(apart)
+    joint, alone = (summary(name)["ledger"] for name in ("one", "apart"))
+    rows = [sum(ledger["examples_by_task"].values()) for ledger in (joint, alone)]
+    assert rows[0] > 1.5 * rows[1]
+
+
 def test_a_gradient_that_is_not_finite_is_no_update(monkeypatch):
     from mtl.learning.balance.rows import Rows
 

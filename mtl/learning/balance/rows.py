@@ -42,10 +42,12 @@ class Rows:
         found = torch.autograd.grad(
             loss, [*self.shared, *own], retain_graph=keep_graph, allow_unused=True
         )
-        shared = found[: len(self.shared)]
-        self.used += torch.tensor([g is not None for g in shared]).to(self.used)
-        _add(self.rows[task], self.shared, shared)
-        _add(self.own_rows[task], own, found[len(self.shared) :])
+        places = _split(self.rows[task], self.shared) + _split(self.own_rows[task], own)
+        reached = [gradient is not None for gradient in found]
+        torch._foreach_add_(
+            list(itertools.compress(places, reached)), list(itertools.compress(found, reached))
+        )
+        self.used += torch.tensor(reached[: len(self.shared)]).to(self.used)
 
     def reduce(self) -> None:
         """Sum over devices."""
@@ -80,10 +82,3 @@ class Rows:
 def _split(vector: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:
     parts = vector.split([p.numel() for p in parameters]) if parameters else ()
     return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
-
-
-def _add(row: Tensor, parameters: list[nn.Parameter], gradients: tuple[Tensor | None, ...]) -> None:
-    ends = list(itertools.accumulate(p.numel() for p in parameters))
-    for end, gradient in zip(ends, gradients, strict=True):
-        if gradient is not None:
-            row[end - gradient.numel() : end] += gradient.flatten()
