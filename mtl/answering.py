@@ -74,10 +74,12 @@ class Scorer:
         *,
         resamples: int,
         alone: bool = False,
+        decode: bool = False,
     ) -> tuple[TaskScore, list[Answer]]:
         """The score of one task, and the answers behind it.
 
         :param alone: This process answers all rows, whatever other processes there are.
+        :param decode: Closed tasks are also answered freely, see :func:`mtl.learning.evaluation.answer_split`.
         """
         world = (
             1
@@ -94,5 +96,6 @@ class Scorer:
                 device=strategy.decoder.device,
                 rank=rank,
                 world=world,
+                decode=decode,
             )
             return score_task(task, split, answers, resamples=resamples), answers

@@ -275,7 +275,13 @@ class _Fitting:
             split = limited(task.report, config.evaluation.rows)
             store = encode_split(self.model, task, split, "answer", config.data)
             score, answers = self.scorer.score(
-                self.model, task, split, store, resamples=config.evaluation.resamples, alone=True
+                self.model,
+                task,
+                split,
+                store,
+                resamples=config.evaluation.resamples,
+                alone=True,
+                decode=True,
             )
             scores.append(score)
             notes[task.name] = score_notes(split, store)
