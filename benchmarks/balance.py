@@ -21,12 +21,12 @@ from mtl.config.schema import BalanceConfig
 from mtl.learning.balance.methods import separate_gradients
 
 DEFAULTS = {
-    "balance": "sum,uncertainty,famo,pcgrad,mgda,cagrad,nash,aligned,upgrad,gradvac,graddrop",
+    "balance": "sum,uncertainty,famo,pcgrad,gradvac,graddrop,aligned,mgda,imtl_g,cagrad,nash,upgrad",
     "strategy": "hard_sharing",
     "decoder": "tiny",
-    "tokens": "2048",
-    "steps": "30",
-    "rounds": "3",
+    "tokens": "8192",
+    "steps": "12",
+    "rounds": "2",
     "threads": "1",
 }
 COMMON = (
