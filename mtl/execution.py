@@ -83,7 +83,6 @@ def _fit(config: FitConfig) -> Run | None:
             check_devices(config.trainer)
             strategy = make_strategy(config)
             check_balance(config, strategy)
-            check_balance(config, strategy)
             for name in config.tasks:
                 check_metrics(config.task[name])
         fitting = _Fitting(config, strategy, progress)

@@ -26,6 +26,7 @@ GROUPS = (
     "strategy",
 )
 EXTRA = {
+    "balance=static": ["balance.weights={cola: 1}"],
     "mixture=explicit": ["mixture.rates={cola: 1}"],
     "mixture=nested": ["mixture.groups={all: {tasks: [cola]}}", "mixture.rates={all: 1}"],
     "tokenizer=folder": ["tokenizer.folder=somewhere"],
