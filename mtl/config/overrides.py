@@ -210,7 +210,11 @@ def unknown_key(
     guess = nearest_key(name, known)
     hints = []
     if guess is not None:
-        hints = [f"did you mean: {guess}", describe(known[guess], defaults)]
+        # A bare last part may stand in several places.
+        alike = [key for key in known if key.rpartition(".")[2] == guess.rpartition(".")[2]]
+        meant = alike if "." not in name and "." in guess else [guess]
+        hints = [f"did you mean: {' or '.join(meant)}"]
+        hints += [describe(known[key], defaults) for key in meant]
     else:
         parent = name.rpartition(".")[0]
         starts = [key.split(".") for key in known if key.startswith(f"{parent}.")]
