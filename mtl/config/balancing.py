@@ -31,10 +31,10 @@ def balance_fits(config: dict[str, Any]) -> Iterator[Problem]:
         value = balance.get(key)
         if reader != name and value not in (None, {}):
             yield Problem(f"balance.{key}", "range", value, f"left out, unless balance={reader}")
-        elif reader == name and value is None:
+        elif reader == name and value is None and key != "weights":
             yield Problem(f"balance.{key}", "range", None, f"given where balance={reader}")
     if name == "static":
-        yield from _weights_fit(balance.get("weights"), config)
+        yield from _weights_fit(balance.get("weights") or {}, config)
 
 
 def _weights_fit(weights: Any, config: dict[str, Any]) -> Iterator[Problem]:

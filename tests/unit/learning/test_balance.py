@@ -470,6 +470,8 @@ def test_given_weights_fit_the_tasks_that_are_trained():
     assert mistakes(*zeros)[0].startswith(
         "balance.weights must be more than 0 for at least one task, found "
     )
+    whole = compose("fit", FitConfig, ["tasks=[sst2]", both[0], "balance.weights={sst2: 3}"])
+    assert whole.balance.weights == {"sst2": 3.0}
     # A task without training rows, wsc273, is not weighed.
     config = compose("fit", FitConfig, [*both, "balance.weights.rte=2", "tasks=[sst2,rte,wsc273]"])
     assert config.balance.weights == {"sst2": 1.0, "rte": 2.0}
