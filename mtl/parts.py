@@ -139,6 +139,7 @@ def shared_plan(
     own = strategy.rates(sizes)
     mixed = schedule(sizes, config.mixture)
     if own is not None:
+        _check_mixture(config)
         mixed = Schedule.constant({name: own[name] for name in sizes})
     plan = make_plan(
         strategy.tasks,
@@ -152,6 +153,19 @@ def shared_plan(
         budget=budget,
     )
     return plan, mixed.mean()
+
+
+def _check_mixture(config: FitConfig) -> None:
+    """Refuse a mixture that was chosen, where the paradigm decides by itself."""
+    name = config.mixture.name
+    if name not in ("temperature", "proportional") or config.mixture.schedule:
+        shown = "mixture.schedule" if config.mixture.schedule else f"mixture={name}"
+        raise UserError(
+            f"the settings of strategy '{config.strategy['name']}' say how often each task is drawn, so {shown} "
+            "would have no effect",
+            where=shown,
+            hints=["leave one of the two out"],
+        )
 
 
 def _together(
