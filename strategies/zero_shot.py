@@ -10,17 +10,13 @@ from __future__ import annotations
 
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
+from mtl.learning.language_modelling import LanguageModelling
 from mtl.learning.reading import Layout, as_text
-from mtl.learning.textual import TextualStrategy
 from mtl.tasks.task import Example, Task
 
 
-class ZeroShot(TextualStrategy):
+class ZeroShot(LanguageModelling):
     """Zero-shot: language modelling on a corpus; tasks are evaluated through prompts only."""
-
-    composition = "mixed"
-    reads = "corpus"
-    reduction = "token_mean"
 
     def encode(
         self, example: Example, task: Task, vocabulary: Vocabulary, context: int, purpose: Purpose

@@ -1,4 +1,4 @@
-"""Plain language modelling: the stage that comes before the tasks, where a run is told to begin with one."""
+"""Plain language modelling: a paradigm's whole training, or the stage before the tasks where a run begins with one."""
 
 from __future__ import annotations
 
