@@ -40,7 +40,14 @@ from mtl.learning.interruption import interrupt, interruptions
 from mtl.learning.module import NonFiniteLossError
 from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import BEST, LAST
-from mtl.learning.training import Listener, Trained, check_devices, process_group_ended, train
+from mtl.learning.training import (
+    Listener,
+    Trained,
+    check_devices,
+    check_sharding,
+    process_group_ended,
+    train,
+)
 from mtl.parts import Part, trainings
 from mtl.pretraining import FOLDER as PRETRAINING
 from mtl.pretraining import Pretraining
@@ -82,6 +89,7 @@ def _fit(config: FitConfig) -> Run | None:
         with progress.stage("loading the libraries"):
             check_devices(config.trainer)
             strategy = make_strategy(config)
+            check_sharding(config.trainer, strategy)
             check_balance(config, strategy)
             for name in config.tasks:
                 check_metrics(config.task[name])

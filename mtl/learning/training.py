@@ -211,6 +211,19 @@ def check_devices(config: TrainerConfig) -> None:
         )
 
 
+def check_sharding(config: TrainerConfig, strategy: Strategy) -> None:
+    """Whether a strategy can train on parameters that are split over devices.
+
+    :raises UserError: it moves whole parameters itself after each step.
+    """
+    if config.strategy == "fsdp" and type(strategy).after_step is not Strategy.after_step:
+        raise UserError(
+            "this strategy moves whole parameters after each step, and fsdp splits them over devices",
+            where=f"trainer={config.name}",
+            hints=["trainer=ddp"],
+        )
+
+
 def _devices(config: TrainerConfig) -> str | Devices:
     if config.strategy != "ddp":
         return config.strategy
