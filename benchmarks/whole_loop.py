@@ -237,9 +237,8 @@ def measure(
         seed=config.seed,
     )
     budgeted = planned_totals(plan, config.budget)
-    batches = list(
-        TrainLoader(stores, plan, steps=budgeted.steps, weigh=reduction(strategy.reduction))
-    )
+    loader = TrainLoader(stores, plan, steps=budgeted.steps, weigh=reduction(strategy.reduction))
+    batches = [batch for (batch,) in loader]  # one for all tasks: no towers here
     bare = Bare(copy.deepcopy(strategy), config, budgeted.cumulative)
     with tempfile.TemporaryDirectory(prefix="mtl-benchmark-") as folder:
         loop = _train_in_turns(
@@ -339,7 +338,7 @@ def make_config(
         tasks=[],
         task={},
         mixture=schema.MixtureConfig(name="temperature", temperature=2.0),
-        balance="sum",
+        balance=schema.BalanceConfig(name="sum"),
         decoder=schema.DecoderConfig(**shape),
         tokenizer=schema.TokenizerConfig(name="byte_bpe", kind="byte_bpe"),
         corpus=schema.CorpusConfig(name="microworld", kind="microworld"),
@@ -347,6 +346,8 @@ def make_config(
         trainer=schema.TrainerConfig(
             name="cpu", accelerator="cpu", precision=precision, threads=int(options["threads"])
         ),
+        pretrain=schema.PretrainConfig(),
+        diagnostics=schema.DiagnosticsConfig(),
         budget=schema.BudgetConfig(steps=block * (int(options["pairs"]) + 2)),
         batch=schema.BatchConfig(tokens=tokens),
         data=schema.DataConfig(),
