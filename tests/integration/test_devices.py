@@ -15,7 +15,15 @@ import torch
 
 from mtl import fit
 
-STRATEGIES = ["hard_sharing", "mt_dnn", "mixed_batch", "task_signal", "zero_shot"]
+STRATEGIES = {
+    "soft_sharing": [],
+    "hard_sharing": [],
+    # Every process draws dropout of its own.
+    "mt_dnn": ["strategy.head_dropout=0", "strategy.prediction_dropout=0"],
+    "mixed_batch": [],
+    "task_signal": [],
+    "zero_shot": [],
+}
 COMMON = [
     *fitting.SMALL,
     "budget.steps=8",
@@ -36,8 +44,8 @@ def one(tmp_path_factory):
     """Each strategy, in one process."""
     folder = tmp_path_factory.mktemp("one")
     return {
-        name: fit.run([f"strategy={name}", *COMMON, f"run_dir={folder / name}"]).path
-        for name in STRATEGIES
+        name: fit.run([f"strategy={name}", *own, *COMMON, f"run_dir={folder / name}"]).path
+        for name, own in STRATEGIES.items()
     }
 
 
@@ -46,9 +54,11 @@ def two(tmp_path_factory):
     """What two processes made: the folder, and how each fit ended."""
     folder = tmp_path_factory.mktemp("two")
     jobs = {
-        name: ([f"strategy={name}", *COMMON, *DDP, f"run_dir={name}"], {}) for name in STRATEGIES
+        name: ([f"strategy={name}", *own, *COMMON, *DDP, f"run_dir={name}"], {})
+        for name, own in STRATEGIES.items()
     }
-    pieces = ["strategy=mt_dnn", *COMMON, *DDP, "batch.accumulate=3", "run_dir=pieces"]
+    own = STRATEGIES["mt_dnn"]
+    pieces = ["strategy=mt_dnn", *own, *COMMON, *DDP, "batch.accumulate=3", "run_dir=pieces"]
     jobs["pieces"] = (pieces, {})
     jobs["whole"] = ([*STOPPED, "run_dir=whole"], {})
     jobs["stopped"] = ([*STOPPED, "run_dir=stopped"], {1: ("in_step", 4, 15)})
@@ -99,7 +109,8 @@ def test_pieces_on_two_processes_train_as_one_step(one, two):
 
 @pytest.mark.parametrize("name", ["hard_sharing", "mt_dnn"])
 def test_three_pieces_train_as_one_step(name, one):
-    fit.run([f"strategy={name}", *COMMON, "batch.accumulate=3", "run_dir=pieces"])
+    own = STRATEGIES[name]
+    fit.run([f"strategy={name}", *own, *COMMON, "batch.accumulate=3", "run_dir=pieces"])
     assert_close(one[name], Path("pieces"))
 
 

@@ -63,13 +63,24 @@ def same_results(one, other):
 def test_a_run_has_frames():
     run = Run("first")
     scores = run.scores
-    assert list(scores["task"]) == ["moods", "echo"]
-    assert list(scores["metric"]) == ["accuracy", "exact_match"]
-    moods_score = scores.set_index("task").loc["moods"]
+    assert list(scores["task"]) == ["moods"] * 3 + ["echo"]
+    assert list(scores["metric"]) == [
+        "accuracy",
+        "decoded_accuracy",
+        "invalid_share",
+        "exact_match",
+    ]
+    moods_score = scores[scores["primary"]].set_index("task").loc["moods"]
     assert moods_score["low"] <= moods_score["value"] <= moods_score["high"]
     assert moods_score["value"] > 0.9 > moods_score["chance"] == 0.5
     predictions = run.predictions("moods")
-    assert list(predictions.columns) == ["row", "target", "prediction", "scores"]
+    assert list(predictions.columns) == [
+        "row",
+        "target",
+        "prediction",
+        "scores",
+        "decoded",
+    ]
     assert (predictions["target"] == predictions["prediction"]).mean() == moods_score["value"]
     # The answer is the label of the highest score.
     assert [int(numpy.argmax(row)) for row in predictions["scores"]] == list(
