@@ -126,17 +126,7 @@ class Heads(nn.Module):
             return example_nats(nats, batch)
         branches = (batch.task[batch.branch_examples] == index).nonzero().squeeze(1)
         examples, ends = batch.branch_examples[branches], batch.branch_ends[branches]
-        target = batch.target[examples]
-        if task.kind == "regression":
-            scores = self._read(task, hidden, ends).squeeze(1)
-            return zeros.index_add(0, examples, (scores - target) ** 2)
-        if task.kind == "multiple_choice":
-            scores = self._read(task, hidden, ends).squeeze(1)
-            log_probabilities = grouped_log_softmax(scores, examples, len(batch.task))
-            right = _position_in_group(examples) == target.long()
-            return zeros.index_add(0, examples[right], -log_probabilities[right])
-        classes = self._class_log_probabilities(task, hidden, batch, ends)
-        return zeros.index_add(0, examples, F.nll_loss(classes, target.long(), reduction="none"))
+        return closed_losses(task, self._judged(task, hidden, batch, ends), examples, batch.target)
 
     def answers(
         self, decoder: Decoder, batch: Batch, task: Task, vocabulary: Vocabulary
@@ -144,22 +134,14 @@ class Heads(nn.Module):
         """(B,) answers to a batch of one task."""
         if task.is_open:
             return text_answers(decoder, batch, task, vocabulary, project=self.head_of(task))
-        hidden, ends = hidden_states(decoder, batch), batch.branch_ends
-        if task.kind == "regression":
-            low, high = task.config.range
-            scores = self._read(task, hidden, ends).squeeze(1)
-            return [Answer(value=value) for value in scores.clamp(low, high).tolist()]
-        if task.kind == "multiple_choice":
-            scores = self._read(task, hidden, ends).squeeze(1)
-            choices = grouped_log_softmax(scores, batch.branch_examples, len(batch.task))
-            by_example = per_example(choices, batch)
-        else:
-            classes = self._class_log_probabilities(task, hidden, batch, ends)
-            by_example = classes.double().tolist()
-        return [
-            Answer(value=max(range(len(row)), key=row.__getitem__), scores=tuple(row))
-            for row in by_example
-        ]
+        judged = self._judged(task, hidden_states(decoder, batch), batch, batch.branch_ends)
+        return closed_answers(task, judged, batch)
+
+    def _judged(self, task: Task, hidden: Tensor, batch: Batch, ends: Tensor) -> Tensor:
+        """(C, outputs) of a closed task's head at flat indices (C,); of classes their log-probabilities."""
+        if task.kind in ("regression", "multiple_choice"):
+            return self._read(task, hidden, ends)
+        return self._class_log_probabilities(task, hidden, batch, ends)
 
     def _read(self, task: Task, hidden: Tensor, places: Tensor) -> Tensor:
         """(P, outputs) of a linear head at flat indices (P,)."""
@@ -175,6 +157,41 @@ class Heads(nn.Module):
             answers: Tensor = head(hidden, batch, ends)
             return answers
         return self._read(task, hidden, ends).log_softmax(-1)
+
+
+def closed_losses(task: Task, outputs: Tensor, examples: Tensor, target: Tensor) -> Tensor:
+    """(B,) losses of a closed task's examples, 0 elsewhere: cross-entropy in nats, squared error for a score.
+
+    :param outputs: (C, 1) scores or (C, classes) log-probabilities of C candidates: an example has one, or, where it
+        is a choice, one for each choice.
+    :param examples: (C,) the example of each, ascending.
+    :param target: (B,) of all examples of the batch.
+    """
+    losses = outputs.new_zeros(len(target), dtype=torch.float32)
+    right = target[examples]
+    if task.kind == "regression":
+        return losses.index_add(0, examples, (outputs.squeeze(1) - right) ** 2)
+    if task.kind == "multiple_choice":
+        log_probabilities = grouped_log_softmax(outputs.squeeze(1), examples, len(target))
+        chosen = _position_in_group(examples) == right.long()
+        return losses.index_add(0, examples[chosen], -log_probabilities[chosen])
+    return losses.index_add(0, examples, F.nll_loss(outputs, right.long(), reduction="none"))
+
+
+def closed_answers(task: Task, outputs: Tensor, batch: Batch) -> list[Answer]:
+    """(B,) answers to a batch of one closed task, from what :func:`closed_losses` takes."""
+    if task.kind == "regression":
+        low, high = task.config.range
+        return [Answer(value=value) for value in outputs.squeeze(1).clamp(low, high).tolist()]
+    if task.kind == "multiple_choice":
+        choices = grouped_log_softmax(outputs.squeeze(1), batch.branch_examples, len(batch.task))
+        by_example = per_example(choices, batch)
+    else:
+        by_example = outputs.double().tolist()
+    return [
+        Answer(value=max(range(len(row)), key=row.__getitem__), scores=tuple(row))
+        for row in by_example
+    ]
 
 
 def _draw(head: nn.Module, what: str) -> None:

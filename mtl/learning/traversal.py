@@ -27,9 +27,8 @@ from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
-from mtl.learning.heads import Heads, grouped_log_softmax
+from mtl.learning.heads import Heads, closed_answers, closed_losses
 from mtl.learning.reading import for_heads
-from mtl.learning.readout import per_example
 from mtl.tasks.task import Answer, Example, Task
 
 
@@ -135,40 +134,20 @@ class ExtractHeads(nn.Module):
                 continue
             rows = batch.task == index
             outputs, candidates = self._outputs(task, hidden, batch, dropped, rows)
-            examples = rows.nonzero().squeeze(1)
-            target = batch.target[examples]
-            if task.kind == "regression":
-                own = (outputs.squeeze(1) - target) ** 2
-            elif task.kind == "multiple_choice":
-                log_probabilities = grouped_log_softmax(outputs.squeeze(1), candidates, count)
-                first = torch.searchsorted(candidates, examples)
-                own = -log_probabilities[first + target.long()]
-            else:
-                own = F.cross_entropy(outputs, target.long(), reduction="none")
-            losses = losses.index_add(0, examples, own)
+            losses = losses + closed_losses(task, outputs, candidates, batch.target)
         return losses
 
     def answers(self, hidden: Tensor, batch: Batch, task: Task) -> list[Answer]:
         """(B,) answers to a batch of one closed task."""
-        count = len(batch.task)
         every = torch.ones_like(batch.task, dtype=torch.bool)
-        outputs, candidates = self._outputs(task, hidden, batch, None, every)
-        if task.kind == "regression":
-            low, high = task.config.range
-            return [Answer(value=value) for value in outputs.squeeze(1).clamp(low, high).tolist()]
-        if task.kind == "multiple_choice":
-            scores = per_example(grouped_log_softmax(outputs.squeeze(1), candidates, count), batch)
-        else:
-            scores = outputs.log_softmax(-1).double().tolist()
-        return [
-            Answer(value=max(range(len(row)), key=row.__getitem__), scores=tuple(row))
-            for row in scores
-        ]
+        outputs, _ = self._outputs(task, hidden, batch, None, every)
+        return closed_answers(task, outputs, batch)
 
     def _outputs(
         self, task: Task, hidden: Tensor, batch: Batch, dropped: Tensor | None, rows: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(C, outputs) of the head at the C candidates of the examples ``rows`` (B,) bool; (C,) their examples."""
+        """(C, outputs) of the head at the C candidates of the examples ``rows`` (B,) bool, of classes their
+        log-probabilities; (C,) their examples."""
         states, examples = hidden[batch.branch_ends], batch.branch_examples
         if task.kind != "multiple_choice":
             # The two orders of one example are one candidate: their states are added.
@@ -177,7 +156,9 @@ class ExtractHeads(nn.Module):
         if dropped is not None:
             states = states * dropped[examples]
         chosen = rows[examples]
-        return self.heads[task.name](states[chosen]).float(), examples[chosen]
+        outputs = self.heads[task.name](states[chosen]).float()
+        classes = task.kind not in ("regression", "multiple_choice")
+        return outputs.log_softmax(-1) if classes else outputs, examples[chosen]
 
     def _dropped(self, hidden: Tensor, count: int) -> Tensor | None:
         """(B, D) factors of dropout, one row for all candidates of an example; None outside training."""
