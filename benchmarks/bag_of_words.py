@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import cast
 
+from _options import read_options
 from omegaconf import OmegaConf
 
 from mtl.config.errors import UserError, unknown_name
@@ -35,17 +36,6 @@ DEFAULTS = {
 TASK_FILES = Path(__file__).resolve().parent.parent / "configs" / "task"
 
 
-def read_options(words: list[str]) -> dict[str, str]:
-    """``name=value`` words over the defaults."""
-    options = dict(DEFAULTS)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in DEFAULTS or not equals:
-            raise unknown_name("option", name, DEFAULTS, where=f"command line: {word}")
-        options[name] = value
-    return options
-
-
 def read_task(name: str) -> TaskConfig:
     """The task file of that name, checked against the schema."""
     path = TASK_FILES / f"{name}.yaml"
@@ -62,7 +52,7 @@ def read_task(name: str) -> TaskConfig:
 
 def main(words: list[str]) -> None:
     """Print the table."""
-    options = read_options(words)
+    options = read_options(words, DEFAULTS)
     data = DataConfig(root=options["root"] or None, selection_rows=int(options["selection"]))
     titles = ("task", "train", "metric", "value", "95 % interval", "chance", "majority", "s")
     widths = (16, 7, 10, 7, 15, 7, 8, 6)

@@ -15,8 +15,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from _options import read_options
+
 from mtl import fit
-from mtl.config.errors import UserError, unknown_name
+from mtl.config.errors import UserError
 from mtl.config.schema import BalanceConfig
 from mtl.learning.balance.methods import separate_gradients
 
@@ -41,17 +43,6 @@ COMMON = (
 )
 
 
-def read_options(words: list[str]) -> dict[str, str]:
-    """``name=value`` words over the defaults."""
-    options = dict(DEFAULTS)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in DEFAULTS or not equals:
-            raise unknown_name("option", name, DEFAULTS, where=f"command line: {word}")
-        options[name] = value
-    return options
-
-
 def ledger(balance: str, options: dict[str, str], folder: Path) -> dict[str, float]:
     """The ledger of one training."""
     run = fit.run(
@@ -73,7 +64,7 @@ def ledger(balance: str, options: dict[str, str], folder: Path) -> dict[str, flo
 
 def main(words: list[str]) -> None:
     """Train and print a table."""
-    options = read_options(words)
+    options = read_options(words, DEFAULTS)
     methods = options["balance"].split(",")
     best: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -40,9 +40,10 @@ import numpy as np
 import pytorch_lightning
 import torch
 import yaml
+from _options import read_options
 
 from mtl.config import schema
-from mtl.config.errors import Interrupted, UserError, unknown_name
+from mtl.config.errors import Interrupted, UserError
 from mtl.config.strategies import load_strategy_class
 from mtl.data.batch import Batch
 from mtl.data.loader import TrainLoader, planned_totals
@@ -364,17 +365,6 @@ def difference(one: Strategy, other: Strategy) -> float:
     return max(float((a - b).detach().abs().max()) for a, b in pairs)
 
 
-def read_options(words: Sequence[str]) -> dict[str, str]:
-    """``name=value`` words over the defaults."""
-    options = dict(DEFAULTS)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name not in DEFAULTS or not equals:
-            raise unknown_name("option", name, DEFAULTS, where=f"command line: {word}")
-        options[name] = value
-    return options
-
-
 def machine(threads: int) -> dict[str, Any]:
     """What the figures depend on beside the code."""
     return {
@@ -411,7 +401,7 @@ TITLES = (
 
 def main(words: Sequence[str]) -> dict[str, Any]:
     """Print the table and write it down."""
-    options = read_options(words)
+    options = read_options(words, DEFAULTS)
     threads = int(options["threads"])
     torch.set_num_threads(threads)
     names = sorted(path.stem for path in (ROOT / "configs/task").glob("microworld_*.yaml"))

@@ -24,7 +24,9 @@ def whole_loop() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["whole_loop"] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)  # as for a script that is run
+        spec.loader.exec_module(module)
     return module
 
 
@@ -64,7 +66,8 @@ def test_the_loops_take_turns(whole_loop: ModuleType, monkeypatch: pytest.Monkey
 def test_runs_with_torch_and_lightning_alone(tmp_path: Path) -> None:
     """At micro size, for a strategy that reads tasks and one that reads text; both loops end in the same weights."""
     blocked = f"import sys; sys.modules.update(dict.fromkeys({ABSENT}))"
-    run = f"import runpy; sys.argv = sys.argv[1:]; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    beside = f"sys.path.insert(0, {str(SCRIPT.parent)!r})"  # as for a script that is run
+    run = f"import runpy; {beside}; sys.argv = sys.argv[1:]; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     words = (
         "decoder=micro strategy=task_signal,zero_shot tasks=microworld_sentiment rows=60 tokens=128"
         f" steps=2 pairs=2 out={tmp_path / 'out.json'}"
@@ -89,4 +92,4 @@ def test_runs_with_torch_and_lightning_alone(tmp_path: Path) -> None:
 
 def test_names_the_nearest_option(whole_loop: ModuleType) -> None:
     with pytest.raises(whole_loop.UserError, match="pairs"):
-        whole_loop.read_options(["pair=3"])
+        whole_loop.read_options(["pair=3"], whole_loop.DEFAULTS)
