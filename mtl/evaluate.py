@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from mtl.config.command_line import command
 from mtl.config.errors import UserError, raise_all
-from mtl.config.schema import EvaluateConfig
+from mtl.config.verb_schema import EvaluateConfig
 
 if TYPE_CHECKING:
     from mtl.record.summary import TaskScores
@@ -50,6 +50,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
 
     if config.out is not None:
         _check_out(Path(config.out))
+    assert config.run is not None
     folder = RunFolder.open(config.run, where=f"run={config.run}")
     best = config.checkpoint == "best" and folder.best_checkpoint.is_file()
     with Progress() as progress:

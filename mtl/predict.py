@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from mtl.config.command_line import command
 from mtl.config.errors import UserError, unknown_name
-from mtl.config.schema import FitConfig, PredictConfig, TaskConfig
+from mtl.config.schema import FitConfig, TaskConfig
+from mtl.config.verb_schema import PredictConfig
 
 if TYPE_CHECKING:
     from mtl.tasks.task import Answer, Example

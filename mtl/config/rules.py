@@ -7,8 +7,9 @@ from typing import Any
 
 from mtl.config.balancing import balance_fits
 from mtl.config.mixing import fraction_names_tasks, mixture_fits
-from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig
+from mtl.config.schema import FitConfig
 from mtl.config.values import Problem
+from mtl.config.verb_schema import EvaluateConfig, GenerateConfig, OverlapConfig, PredictConfig
 
 Test = Callable[[float], bool]
 
@@ -68,6 +69,15 @@ RANGES: dict[str, tuple[str, Test]] = {
     "record.every": AT_LEAST_ONE,
     "record.checkpoint_every": AT_LEAST_ONE,
     "rows": AT_LEAST_ONE,
+    "shots": NOT_NEGATIVE,
+    "samples": AT_LEAST_ONE,
+    "max_new_tokens": AT_LEAST_ONE,
+    "temperature": NOT_NEGATIVE,
+    "top_k": AT_LEAST_ONE,
+    "top_p": ("more than 0 and at most 1", lambda value: 0 < value <= 1),
+    "batch": AT_LEAST_ONE,
+    "n": AT_LEAST_ONE,
+    "false_positive_rate": ("more than 0 and below 1", lambda value: 0 < value < 1),
     "batch_tokens": AT_LEAST_ONE,
     "resamples": AT_LEAST_ONE,
 }
@@ -175,6 +185,18 @@ def _text_or_file(config: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("text", "range", given, "given, or file, and not both")
 
 
+def _run_or_hf(config: dict[str, Any]) -> Iterator[Problem]:
+    given = {name: config[name] for name in ("run", "hf") if config.get(name) is not None}
+    if len(given) != 1:
+        yield Problem("run", "range", given, "given, or hf, and not both")
+
+
+def _prompt_or_file(config: dict[str, Any]) -> Iterator[Problem]:
+    given = {name: config[name] for name in ("prompt", "file") if config.get(name) is not None}
+    if len(given) > 1:
+        yield Problem("prompt", "range", given, "given, or file, and not both")
+
+
 RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
     FitConfig: (
         _heads_divide_width,
@@ -190,6 +212,8 @@ RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
         _named_part("tokenizer", "folder", "folder"),
         _named_part("corpus", "source", "source"),
     ),
-    EvaluateConfig: (_tasks_are_a_set, _tasks_bear_their_names),
+    EvaluateConfig: (_run_or_hf, _tasks_are_a_set, _tasks_bear_their_names),
     PredictConfig: (_text_or_file,),
+    GenerateConfig: (_run_or_hf, _prompt_or_file),
+    OverlapConfig: (_tasks_are_a_set, _tasks_bear_their_names),
 }

@@ -10,10 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mtl.config.task_schema import DecodingConfig as DecodingConfig
 from mtl.config.task_schema import HubConfig as HubConfig
 from mtl.config.task_schema import MixtureConfig as MixtureConfig
 from mtl.config.task_schema import MixtureGroup as MixtureGroup
 from mtl.config.task_schema import MixturePoint as MixturePoint
+from mtl.config.task_schema import PromptConfig as PromptConfig
+from mtl.config.task_schema import ProtocolConfig as ProtocolConfig
 from mtl.config.task_schema import SourceConfig as SourceConfig
 from mtl.config.task_schema import SuiteConfig as SuiteConfig
 from mtl.config.task_schema import TaskConfig as TaskConfig
@@ -304,58 +307,3 @@ class FitConfig:
     """Folder of the run; null makes a dated one under runs/."""
     resume: str | None = None
     """A run folder to go on with; nothing else may be given beside it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlaceConfig:
-    """Where data lies, for a finished run; what is null is taken from the run."""
-
-    root: str | None = None
-    """Folder with ``<dataset>/<split>.parquet``; null is the run's, else ``MTL_DATA_ROOT``."""
-    cache: str | None = None
-    """Folder for tokenised data; null is the run's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    """Everything ``python -m mtl.evaluate`` can be told."""
-
-    run: str
-    """Folder of the finished run."""
-    tasks: list[str] | None = None
-    """Tasks to score, those the run never saw included; null is the run's own."""
-    task: dict[str, TaskConfig] = field(default_factory=dict)
-    """Full definition of each named task (filled from configs/task)."""
-    data: PlaceConfig = field(default_factory=PlaceConfig)
-    """Where data lies."""
-    checkpoint: Literal["best", "last"] = "best"
-    """Which checkpoint is scored."""
-    signal: Literal["right", "shuffled", "wrong"] = "right"
-    """What tells the tasks apart, for strategies that give a signal: the right one, one drawn for each row, or always
-    another task's. The wrong ones are controls and must hurt where the signal matters."""
-    split: Literal["report", "selection"] = "report"
-    """Which split is scored."""
-    rows: int | None = None
-    """At most this many rows per task; null for all. A cut is said in the table."""
-    batch_tokens: int = 8192
-    """Tokens scored at once."""
-    resamples: int = 1000
-    """Bootstrap resamples of each interval."""
-    out: str | None = None
-    """JSON file for the scores; null only prints them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictConfig:
-    """Everything ``python -m mtl.predict`` can be told: ``text`` or ``file``, not both."""
-
-    run: str
-    """Folder of the finished run."""
-    task: str | None = None
-    """Task that is answered; null where the run has only one."""
-    text: str | dict[str, Any] | None = None
-    """One input: a text, or the columns of a row as ``{premise: ..., hypothesis: ...}``."""
-    file: str | None = None
-    """Inputs: .jsonl, .csv or .txt; ``-`` is standard input."""
-    checkpoint: Literal["best", "last"] = "best"
-    """Which checkpoint answers."""

@@ -50,6 +50,64 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromptConfig:
+    """Another wording of a task's prompt; what is left out is the task's own."""
+
+    prompt: list[str]
+    """As the task's ``prompt``."""
+    answers: list[str] = field(default_factory=list)
+    """As the task's ``answers``."""
+    choices: list[str] | str = field(default_factory=list)
+    """As the task's ``choices``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """How a language model writes the answer to an open task."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token each time."""
+    top_k: int | None = None
+    """Draw among the k likeliest tokens only."""
+    top_p: float | None = None
+    """Draw among the fewest likeliest tokens whose probabilities sum to at least p."""
+    stop: list[str] = field(default_factory=lambda: ["\n"])
+    """Texts that end an answer and do not belong to it; the end of the document always does."""
+    sentences: int | None = None
+    """Only this many sentences of what was written are the answer; null for all of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolConfig:
+    """How a language model that was never taught the task is asked. Strategies that learn the task do not read it."""
+
+    rank_by: Literal["sum", "token", "character", "byte", "mutual_information"] = "sum"
+    """Which likelihood of a candidate makes it the answer (closed tasks): the sum of its tokens' log-probabilities,
+    that sum over its tokens, characters or UTF-8 bytes, or less its log-probability after ``unconditional``."""
+    given: list[str] | str = field(default_factory=list)
+    """Text before each candidate that is given and not scored: one template per candidate, or the name of a column that
+    holds a list. Partial scoring (Trinh and Le 2018): the referent is given, the rest of the sentence is scored."""
+    unconditional: str | None = None
+    """Prompt after which candidates are scored for ``mutual_information``, such as ``"Answer:"``; null for no such
+    score, an empty text for the beginning of a document."""
+    threshold: Literal["median"] | None = None
+    """Two classes by the mean log-probability of a row's prompt, with no candidate read: label 1 above the median of
+    the training rows, whose labels are not read (GPT-1, section 5, thresholds CoLA so; it does not say where)."""
+    target_tokens: Literal["all", "last"] = "all"
+    """Of an open answer whose likelihood is scored: all its tokens, or the last alone after the others."""
+    without_stop_words: bool = False
+    """A token that is a stop word by itself is never taken as the likeliest first one (GPT-2, section 3.3)."""
+    truncate: Literal["longest", "left"] = "longest"
+    """What a prompt longer than the context loses: the last tokens of its longest piece, or its first tokens."""
+    context_examples: int = 0
+    """Examples of the train split that stand before each row: a few-shot protocol, and never called zero-shot."""
+    separator: str = "\n\n"
+    """Between two context examples, and before the row."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    """How open answers are written."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskConfig:
     """One task: its rows, how a row reads for a head and as text, and its metrics.
 
@@ -98,6 +156,13 @@ class TaskConfig:
     metrics: list[str] = field(default_factory=list)
     """Names of the metrics, the first is the primary one. Left out: accuracy for classes and choices, pearson and
     spearman for scores, bits_per_byte for language modelling."""
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    """How a language model that was never taught the task is asked."""
+    prompts: dict[str, PromptConfig] = field(default_factory=dict)
+    """Other wordings of the prompt by name; a language model's scores over all of them are a spread."""
+    detokeniser: Literal["none", "wikitext", "ptb"] = "none"
+    """What undoes the source's tokenisation before a model reads a document (language modelling only). It can be undone
+    itself, and what a document is divided by are its own bytes and words."""
     description: str = ""
     """One line for ``python -m mtl``."""
     instruction: str = ""

@@ -52,6 +52,7 @@ _BLOCK_NAMES = {
 _SHAPE = ("trunk", "layers", "width", "heads", "context", "norm")
 # Constants that old files carry beside the weights.
 _BUFFERS = (".attn.bias", ".attn.masked_bias", "position_ids")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 _WEIGHT_FILES = ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json")
 
 
@@ -60,7 +61,7 @@ def pretrained_config(name_or_folder: str) -> DecoderConfig:
 
     :raises UserError: as :func:`load_pretrained`.
     """
-    return _describe(_folder(name_or_folder), name_or_folder)[0]
+    return _describe(local_folder(name_or_folder), name_or_folder)[0]
 
 
 def load_pretrained(config: DecoderConfig) -> tuple[Decoder, int]:
@@ -75,7 +76,7 @@ def load_pretrained(config: DecoderConfig) -> tuple[Decoder, int]:
     name = config.pretrained
     if name is None:
         raise ValueError("`config` should name what to load in its field `pretrained`.")
-    folder = _folder(name)
+    folder = local_folder(name)
     there, kind, vocabulary_size = _describe(folder, name)
     _check_shape(there, config, name)
     with torch.device("meta"):
@@ -172,7 +173,11 @@ def _check_shape(there: DecoderConfig, here: DecoderConfig, name: str) -> None:
         )
 
 
-def _folder(name_or_folder: str) -> Path:
+def local_folder(name_or_folder: str) -> Path:
+    """The folder itself, or where the hub client keeps its copy of a repository: config, safetensors, tokenizer.
+
+    :raises UserError: neither a folder nor a repository that the hub gave.
+    """
     folder = Path(name_or_folder).expanduser()
     if folder.is_dir():
         return folder
@@ -186,7 +191,7 @@ def _folder(name_or_folder: str) -> Path:
     )
 
     try:
-        patterns = ["config.json", *_WEIGHT_FILES]
+        patterns = ["config.json", *_TOKENIZER_FILES, *_WEIGHT_FILES]
         return Path(snapshot_download(name_or_folder, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]

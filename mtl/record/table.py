@@ -62,7 +62,7 @@ def print_scores(
 ) -> None:
     """The table of scores alone, without a run's costs.
 
-    :param signal: Which control the scores are of, see :class:`mtl.config.schema.EvaluateConfig`.
+    :param signal: Which control the scores are of, see :class:`mtl.config.verb_schema.EvaluateConfig`.
     """
     from rich.console import Console, Group
     from rich.text import Text

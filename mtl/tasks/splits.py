@@ -15,7 +15,10 @@ def fingerprint(examples: Sequence[Example]) -> str:
     """Content hash of examples in their order: the first 16 hexadecimal digits of a sha256."""
     digest = hashlib.sha256()
     for e in examples:
-        content = (e.row, e.segments, e.prompt, e.target, e.answers, e.choices, e.references)
+        content: tuple[object, ...] = (
+            *(e.row, e.segments, e.prompt, e.target, e.answers, e.choices, e.references),
+            *(part for part in (e.given, e.original) if part),
+        )
         digest.update(repr(content).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:16]
 

@@ -32,6 +32,11 @@ class Example:
     """Candidates of a multiple-choice row, as a head reads them."""
     references: tuple[str, ...] = ()
     """Acceptable answers of an open task, as plain text."""
+    given: tuple[str, ...] = ()
+    """Text between the prompt and each of ``answers`` that is given to a language model and not scored; empty for
+    none."""
+    original: str = ""
+    """A document as it stands in its source, where the one in ``references`` had its tokenisation undone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,14 @@ class Answer:
     """One score per class or choice (log-probabilities), where there are choices."""
     decoded: str | None = None
     """What the model writes where no answer is offered, without blanks at both ends; None where it was not asked to."""
+    tokens: tuple[int, ...] = ()
+    """Tokens behind each of ``scores``, or those of a document; empty where nobody counted."""
+    unconditional: tuple[float, ...] = ()
+    """Log-probability of each choice without the row, in nats; empty where it was not asked for."""
+    target_nats: float | None = None
+    """Negative log-likelihood of an open task's first reference, in nats; None where it was not asked for."""
+    target_greedy: bool | None = None
+    """Whether each token of that reference is the likeliest one at its place."""
 
 
 @dataclass(frozen=True)

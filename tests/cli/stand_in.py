@@ -8,7 +8,8 @@ from pathlib import Path
 from mtl.config import packages, strategies
 from mtl.config.command_line import command
 from mtl.config.errors import Interrupted, UserError
-from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig
+from mtl.config.schema import FitConfig
+from mtl.config.verb_schema import EvaluateConfig, PredictConfig
 
 SCHEMAS = {"fit": FitConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
 

@@ -17,7 +17,8 @@ import world
 from mtl.config import packages, strategies
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
-from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig
+from mtl.config.schema import FitConfig
+from mtl.config.verb_schema import EvaluateConfig, PredictConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
 SCHEMAS = {"fit": FitConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}

@@ -20,7 +20,11 @@ STRATEGIES = sorted(p.stem for p in (ROOT / "strategies").glob("*.py") if p.stem
 LIBRARY = sorted((ROOT / "mtl").rglob("*.py"))
 HELP = ROOT / "mtl/config/help.py"  # its examples are prose that is printed
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-VERBS = [v for v in ("fit", "evaluate", "predict") if (ROOT / f"mtl/{v}.py").exists()]
+VERBS = [
+    v
+    for v in ("fit", "evaluate", "predict", "generate", "prepare", "export")
+    if (ROOT / f"mtl/{v}.py").exists()
+]
 
 
 def relative(path: Path) -> str:

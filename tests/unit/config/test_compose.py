@@ -11,8 +11,9 @@ from hydra.version import VersionBase
 from mtl.config import packages
 from mtl.config.compose import compose, differing_keys, to_yaml
 from mtl.config.errors import UserError
-from mtl.config.schema import EvaluateConfig, FitConfig, PredictConfig
+from mtl.config.schema import FitConfig
 from mtl.config.values import check, convert
+from mtl.config.verb_schema import EvaluateConfig, PredictConfig
 
 GROUPS = (
     "suite",
