@@ -92,7 +92,8 @@ class GenerateConfig:
     prompt: str | None = None
     """Text that is continued; null writes a document from its beginning."""
     file: str | None = None
-    """Prompts, one a row: .txt, .jsonl (column ``prompt``), or ``-`` for standard input; in place of ``prompt``."""
+    """Prompts in place of ``prompt``: one a line of a .txt, column ``prompt`` of a .jsonl or any other file of rows,
+    ``-`` for standard input."""
     samples: int = 1
     """Continuations of each prompt."""
     max_new_tokens: int = 128
