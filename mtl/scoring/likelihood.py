@@ -25,7 +25,7 @@ from mtl.scoring.trie import Cost, Row, Trie
 
 LOGITS = 2**20
 """Logits computed at once: few enough to stay in a processor's cache."""
-PADDING = 128
+PADDING = 64
 """Most padding in a batch, in tokens: about what another pass costs on a processor."""
 
 
@@ -90,11 +90,11 @@ def likelihoods(
 
 def _check(requests: Sequence[Request], context: int) -> None:
     for number, request in enumerate(requests):
-        fed = len(request.context) + len(request.continuation) - 1
-        if fed > context:
+        before, after = len(request.context), len(request.continuation)
+        if before + after - 1 > context:
             raise ValueError(
-                f"Request {number} should fit into the context of {context} tokens. Found {fed}: {len(request.context)} of"
-                f" its context and {len(request.continuation)} of its continuation, whose last is not read."
+                f"Request {number} should fit into the context of {context} tokens. Found {before + after - 1}:"
+                f" {before} of its context and all but the last of the {after} of its continuation."
             )
 
 
@@ -165,9 +165,7 @@ class _Ledger:
 class _Reading:
     """Passes of the decoder over a trie."""
 
-    def __init__(
-        self, decoder: Decoder, ledger: _Ledger, batch_tokens: int, banned: Sequence[int]
-    ):
+    def __init__(self, decoder: Decoder, ledger: _Ledger, batch_tokens: int, banned: Sequence[int]):
         self.decoder, self.ledger, self.trie = decoder, ledger, ledger.trie
         self.batch_tokens, self.banned = batch_tokens, list(banned)
         token, with_one_seen = (decoder.flops(1, seen, 0, backward=False) for seen in (0, 1))

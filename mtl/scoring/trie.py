@@ -8,8 +8,10 @@ Legend: S sequences, T tokens of a row.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +32,11 @@ class Cost:
     longest: int
     """Most tokens of a row of several sequences."""
 
-    def rows(self, tokens: np.ndarray, depth: int) -> np.ndarray:
-        """Cost of rows of so many tokens behind ``depth`` others. Attention computes what a mask hides, too."""
+    def rows(self, tokens: Any, depth: int) -> Any:
+        """Cost of rows of so many tokens (a number or an array) behind ``depth`` others.
+
+        Attention computes what a mask hides, too.
+        """
         return tokens * (self.token + self.pair * (tokens + depth))
 
 
@@ -146,7 +151,7 @@ class Trie:
         inner = self.shared[sequences.start + 1 : sequences.stop]
         cuts = np.flatnonzero(inner < depth + PREFIX) + sequences.start + 1
         bounds = [sequences.start, *cuts.tolist(), sequences.stop]
-        return [range(a, b) for a, b in zip(bounds, bounds[1:], strict=False) if a < b]
+        return [range(a, b) for a, b in itertools.pairwise(bounds) if a < b]
 
     def _worth_a_pass(self, run: range, depth: int, cost: Cost) -> int:
         """The depth of the run's shared prefix if computing that first is cheaper by far, else 0."""
@@ -157,7 +162,7 @@ class Trie:
         if size <= cost.longest and together - size * cost.token < WORTH * cost.token:
             return 0
         reach = int(self.shared[run.start + 1 : run.stop].min())
-        first = float(cost.rows(np.int64(reach - depth), depth))
+        first = float(cost.rows(reach - depth, depth))
         split = first + self._divide(self.below(run, reach), reach, cost)[1]
         whole = self._divide(run, depth, cost)[1]
         return reach if whole - split > WORTH * cost.token else 0
@@ -173,7 +178,9 @@ class Trie:
             return [], 0.0
         part = slice(sequences.start, sequences.stop)
         total = self._sizes(sequences, depth)
-        ahead = self.lengths[part] - depth - total  # of a row's first, so that ahead[i] + total[j] is its size
+        ahead = (
+            self.lengths[part] - depth - total
+        )  # of a row's first, so that ahead[i] + total[j] is its size
         best = np.zeros(count + 1)
         begins = np.empty(count, dtype=np.int64)
         low = 0
