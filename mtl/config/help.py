@@ -30,6 +30,10 @@ EXAMPLES = {
         "run=RUN_DIR task=rte 'text={premise: It rains., hypothesis: It is wet.}'",
         "run=RUN_DIR task=sst2 file=rows.jsonl",
     ),
+    "python -m mtl.prepare overlap": (
+        "corpus=gutenberg tasks=[lambada,ptb] data.root=DIR",
+        "corpus=gutenberg tasks=[lambada] out=overlap.json",
+    ),
 }
 
 
