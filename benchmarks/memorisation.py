@@ -43,7 +43,7 @@ from mtl.scoring.memorisation import (
 from mtl.tasks.microworld import documents
 
 DEFAULTS = {
-    "tokens": "2e6",
+    "tokens": "1e6",
     "documents": "3000",
     "repeats": "0,1,2,4,8,16,32",
     "each": "6",

@@ -112,15 +112,16 @@ def overlap_notes(report: OverlapReport) -> list[str]:
     """What must be known to read the table."""
     n, corpus, sieve = report["n"], report["corpus"], report["filter"]
     measured = (
-        "not measured, the test sets are too large for the exact set"
+        "not measured: the test sets are too large for an exact set beside the filter"
         if sieve["absent"] is None
-        else f"measured {sieve['false_positives']} of {sieve['absent']} {n}-grams that are not there"
+        else f"measured: {sieve['false_positives']} of {sieve['absent']} {n}-grams that are not there"
     )
     notes = [
         f"%: of all {n}-grams of the split, each as often as it stands there; rows: those with at least one found",
         f"{corpus['name']}: {corpus['documents']} documents, {count(corpus['ngrams'])} {n}-grams",
         f"Bloom filter: {sieve['bits_per_ngram']:.2f} bits and {sieve['hashes']} hashes for each {n}-gram;"
-        f" false positives {report['false_positive_rate']:g} by formula, {measured}",
+        f" false positives {report['false_positive_rate']:g} by formula",
+        f"false positives {measured}",
     ]
     found = [
         (task["found_in_train"], task["found_in_corpus"], task["ngrams"])
@@ -129,7 +130,7 @@ def overlap_notes(report: OverlapReport) -> list[str]:
     ]
     if len(found) > 1:
         own = [100 * train / ngrams for train, _, ngrams in found if train is not None]
-        shown = f" and {sum(own) / len(own):.2f} % in own train" if own else ""
+        shown = f", {sum(own) / len(own):.2f} % in own train" if own else ""
         mean = sum(100 * hits / ngrams for _, hits, ngrams in found) / len(found)
         notes.append(f"mean of the test sets: {mean:.2f} % in {corpus['name']}{shown}")
     return notes

@@ -107,12 +107,15 @@ class BloomIndex:
         from rbloom import Bloom
 
         self.elements = max(elements, 1)
-        rate = min(false_positive_rate, 0.5)  # above that the library would take no hash at all
+        # Above a half the library would take no hash at all; a hair below a power of two, rounding leaves it no choice.
+        rate = min(false_positive_rate, 0.5) * (1 - 1e-9)
         optimal = -math.log(rate) / _LN2**2
         self.hashes = int(optimal * _LN2)
         """Bits that an n-gram sets."""
         needed = -self.hashes / math.log1p(-(rate ** (1 / self.hashes)))
-        self._filter = Bloom(math.ceil(self.elements * max(1.0, needed / optimal)), rate, _hash)
+        # One more, because the library rounds the bits down.
+        size = math.ceil(self.elements * max(1.0, needed / optimal)) + 1
+        self._filter = Bloom(size, rate, _hash)
 
     @property
     def bits(self) -> int:
