@@ -36,6 +36,9 @@ EXAMPLES = {
         "hf=gpt2 prompt='It rained. TL;DR:' top_k=2 max_new_tokens=100",
         "run=RUN_DIR prompt='Q: Who is cold? A:' temperature=0 'stop=[\"Q:\"]'",
         "run=RUN_DIR file=prompts.txt out=texts.jsonl",
+    "python -m mtl.prepare overlap": (
+        "corpus=gutenberg tasks=[lambada,ptb] data.root=DIR",
+        "corpus=gutenberg tasks=[lambada] out=overlap.json",
     ),
 }
 
