@@ -121,8 +121,8 @@ def estimated_discounts(counts: Ids) -> Floats:
     """(3,) discounts of counts 1, 2 and above.
 
     With n_k the n-grams seen k times and Y = n_1 / (n_1 + 2 n_2), the discount of k is k - (k + 1) Y n_(k+1) / n_k, and
-    for counts above 2 that of 3. Where the counts are too few to estimate it (an n_k is 0, or the result is not above 0)
-    it is Y; where n_1 is 0 that is 0.5.
+    for counts above 2 that of 3. Where the counts are too few to estimate it (an n_k is 0, or the result is not above
+    0) it is Y; where n_1 is 0 that is 0.5.
     """
     seen = np.bincount(np.minimum(counts, DISTINCT_COUNTS + 2), minlength=DISTINCT_COUNTS + 3)
     once, twice = float(seen[1]), float(seen[2])

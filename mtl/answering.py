@@ -14,6 +14,7 @@ from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import Scored
 from mtl.record.progress import Progress
 from mtl.scoring.score import TaskScore, average, score_task
+from mtl.scoring.values import loss_nats_per_token
 from mtl.tasks.task import Answer, Split, Task
 
 Selection = list[tuple[Task, Split, EncodedSplit]]
@@ -37,7 +38,7 @@ class Scorer:
         corpus = strategy.reads == "corpus"
         found = []
         with self.progress.stage("tokenising the selection rows"):
-            for task in [*tasks, *strategy.tasks] if corpus else strategy.tasks:
+            for task in _distinct([*tasks, *strategy.tasks]) if corpus else strategy.tasks:
                 if task.selection is not None:
                     split = limited(task.selection, self.config.evaluation.selection_rows)
                     store = encode_split(strategy, task, split, "answer", self.config.data)
@@ -50,15 +51,15 @@ class Scorer:
 
         :param named: Whether the average is one over all tasks of the run, and so goes into the record.
         """
-        scores = [
-            self.score(strategy, task, split, store, resamples=0)[0]
-            for task, split, store in selection
-        ]
-        values = {
-            f"{score.task}/selection_{name}": value.value
-            for score in scores
-            for name, value in score.metrics.items()
-        }
+        scores, values = [], {}
+        for task, split, store in selection:
+            score, answers = self.score(strategy, task, split, store, resamples=0)
+            scores.append(score)
+            for name, value in score.metrics.items():
+                values[f"{task.name}/selection_{name}"] = value.value
+            if task.kind == "language_modelling":
+                # What training measures too, in the same unit, so that the two curves can lie on one another.
+                values[f"{task.name}/selection_loss_nats_per_token"] = loss_nats_per_token(answers)
         own = {task.name for task in strategy.tasks}
         value = float(average([score for score in scores if score.task in own])["value"])
         if named:
@@ -99,3 +100,12 @@ class Scorer:
                 decode=decode,
             )
             return score_task(task, split, answers, resamples=resamples), answers
+
+
+def _distinct(tasks: Sequence[Task]) -> list[Task]:
+    """Of tasks that have the same selection rows under the same name (a corpus that is a task too) the last."""
+    known = {}
+    for task in tasks:
+        own = task.selection.fingerprint if task.selection is not None else None
+        known[task.name, own] = task
+    return list(known.values())

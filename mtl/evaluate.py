@@ -97,9 +97,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
                     strategy, task, store, batch_tokens=config.batch_tokens, decode=True
                 )
                 score = score_task(task, split, answers, resamples=config.resamples)
-            scores[task.name] = cast(
-                "TaskScores", {**score.as_summary(), "notes": score_notes(split, store)}
-            )
+            notes = score_notes(task, split, store, context=strategy.decoder.context)
+            scores[task.name] = cast("TaskScores", {**score.as_summary(), "notes": notes})
             recorded = task.name in fitted.tasks and config.split == "report"
             if not recorded and split is whole and config.signal == "right":
                 save_answers(folder, task, split, answers)

@@ -291,7 +291,7 @@ class _Fitting:
                 decode=True,
             )
             scores.append(score)
-            notes[task.name] = score_notes(split, store)
+            notes[task.name] = score_notes(task, split, store, context=self.model.decoder.context)
             save_answers(folder, task, split, answers)
         summary = summarise(
             config,
@@ -329,6 +329,8 @@ class _Fitting:
         title = f"{self.config.strategy['name']}, seed {self.config.seed}"
         with self.progress.stage("drawing the learning curves"):
             draw_curves(folder, title=title)
+            if (folder.path / PRETRAINING).is_dir():
+                draw_curves(RunFolder(folder.path / PRETRAINING), title=f"{title}: {PRETRAINING}")
             conflict = draw_conflict(folder, title=title)
         if conflict is not None:
             folder.say(conflict_table(folder))

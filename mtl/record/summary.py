@@ -46,6 +46,8 @@ class TaskScores(TypedDict):
     """Primary metric of always giving the answer most frequent in training."""
     bag_of_words: NotRequired[float | None]
     """Primary metric of a bag-of-words model fitted on the same training rows."""
+    lower_is_better: NotRequired[list[str]]
+    """Metrics that improve as they fall; absent where none does."""
     notes: NotRequired[list[str]]
     """What a reader of the scores must know: rows cut to the context, rows limited, ..."""
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PLAIN_WIDTH = 120
-LOWER_IS_BETTER = ("bits_per_byte",)
 DECODED = ("decoded_accuracy", "invalid_share")
 CONTROLS = {
     "shuffled": "control: signal=shuffled, each row has the signal of a task drawn for it",
@@ -135,14 +134,21 @@ def above_references(task: TaskScores) -> bool | None:
     known = [value for value in (task["chance"], task.get("majority")) if value is not None]
     if low is None or high is None or not known:
         return None
-    return high < min(known) if task["primary"] in LOWER_IS_BETTER else low > max(known)
+    falls = task["primary"] in task.get("lower_is_better", [])
+    return high < min(known) if falls else low > max(known)
 
 
 def score_notes(tasks: Mapping[str, TaskScores]) -> list[str]:
     """What must be known to read the scores of tasks."""
     found = ["* primary metric, the one in the average; [low, high] is the bootstrap 95 % interval"]
-    if any(task["primary"] in LOWER_IS_BETTER for task in tasks.values()):
-        found.append(f"{', '.join(LOWER_IS_BETTER)}: lower is better")
+    falling = [
+        name
+        for task in tasks.values()
+        for name in task.get("lower_is_better", [])
+        if task["primary"] in task["lower_is_better"]
+    ]
+    if falling:
+        found.append(f"{', '.join(dict.fromkeys(falling))}: lower is better")
     if any(name in task["metrics"] for task in tasks.values() for name in DECODED):
         found.append(
             "decoded_accuracy: of answers written freely rather than ranked; invalid_share: those that are no answer"

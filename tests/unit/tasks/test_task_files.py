@@ -17,7 +17,8 @@ from .conftest import names, read_suite_file, read_task_file
 
 METRICS = {
     *("accuracy", "matthews", "f1", "macro_f1", "pearson", "spearman", "exact_match", "token_f1"),
-    *("bleu", "rouge_1", "rouge_2", "rouge_l", "bits_per_byte"),
+    *("bleu", "rouge_1", "rouge_2", "rouge_l", "bits_per_byte", "perplexity_per_word"),
+    "perplexity_per_token",
 }
 TASKS = [name for name in names("task") if not name.startswith("microworld_")]
 EVALUATION_ONLY = {"wsc273", "lambada", "wikitext2"}
