@@ -253,9 +253,15 @@ def limited(split: Split, rows: int | None) -> Split:
     return replace(split, examples=split.examples[:rows], fingerprint=digest, note=note)
 
 
-def score_notes(split: Split, store: EncodedSplit) -> list[str]:
-    """What a reader of the scores on a split must know: how it was cut, and which rows lost tokens."""
+def score_notes(task: Task, split: Split, store: EncodedSplit, *, context: int) -> list[str]:
+    """What a reader of the scores on a split must know: how it was cut, which rows lost tokens, and how much of a
+    document a prediction sees.
+
+    :param context: Tokens of a window at most.
+    """
     notes = [split.note] if split.note else []
+    if task.kind == "language_modelling":
+        notes.append(f"documents in disjoint windows of at most {context} tokens")
     if store.cut_rows:
         notes.append(
             f"{store.cut_rows} of {len(store)} rows lost {store.cut_tokens} tokens beyond the context"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO, TypedDict
 
 from mtl.record.numbers import MISSING, count
 from mtl.record.summary import TaskScores
-from mtl.record.table import LOWER_IS_BETTER, PLAIN_WIDTH, interval
+from mtl.record.table import PLAIN_WIDTH, falling, interval
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -167,8 +167,8 @@ def print_parts(
         counts = [str(parts[part]["rows"]) if part in parts else "0" for part in PARTS]
         rows.append(["", "rows", *counts])
     said = ["* primary metric; [low, high] is the bootstrap 95 % interval"]
-    if any(parts["all"]["primary"] in LOWER_IS_BETTER for parts in tasks.values()):
-        said.append(f"{', '.join(LOWER_IS_BETTER)}: lower is better")
+    if lower := falling([parts["all"] for parts in tasks.values()]):
+        said.append(f"{', '.join(lower)}: lower is better")
     for name, parts in tasks.items():
         said += [f"{name}: no row is {part}" for part in PARTS if part not in parts]
     _print(["task", "metric", *PARTS], rows, [*said, *notes], left=5, file=file)

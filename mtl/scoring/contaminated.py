@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mtl.config.errors import UserError, unknown_name
+from mtl.scoring.metrics import WindowPolicy
 from mtl.scoring.score import TaskScore, score_task
 from mtl.tasks.splits import make_split
 from mtl.tasks.task import Answer, Split, Task
@@ -35,15 +36,16 @@ def score_parts(
     overlapping: Collection[str],
     *,
     resamples: int,
+    windows: WindowPolicy = "disjoint",
 ) -> dict[str, TaskScore]:
     """The score of ``all`` rows, of the ``clean`` and of the ``overlapping`` ones; a part without rows is absent.
 
     :param answers: One per example of the split, in its order.
     :param overlapping: Identities of overlapping rows; those that are not in the split are of no account.
-    :param resamples: As in :func:`mtl.scoring.score.score_task`.
+    :param resamples: As in :func:`mtl.scoring.score.score_task`, and so ``windows``.
     :raises ValueError: As in :func:`mtl.scoring.score.score_task`.
     """
-    parts = {"all": score_task(task, split, answers, resamples=resamples)}
+    parts = {"all": score_task(task, split, answers, resamples=resamples, windows=windows)}
     rows = frozenset(overlapping)
     pairs = list(zip(split.examples, answers, strict=True))
     for name, wanted in (("clean", False), ("overlapping", True)):
@@ -51,7 +53,7 @@ def score_parts(
         if chosen:
             part = make_split(split.name, [example for example, _ in chosen], note=name)
             own = [answer for _, answer in chosen]
-            parts[name] = score_task(task, part, own, resamples=resamples)
+            parts[name] = score_task(task, part, own, resamples=resamples, windows=windows)
     return parts
 
 

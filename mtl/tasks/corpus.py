@@ -21,7 +21,7 @@ def corpus_task_config(config: CorpusConfig) -> TaskConfig:
         segments=[],
         prompt=[],
         target=config.text,
-        metrics=["bits_per_byte"],
+        metrics=["bits_per_byte", "perplexity_per_word", "perplexity_per_token"],
         description=f"Running text ({config.kind})",
     )
 
