@@ -15,7 +15,7 @@ from mtl.answering import Scorer
 from mtl.assembly import Loaded, encode_split
 from mtl.claiming import launched_together
 from mtl.config.schema import FitConfig
-from mtl.data import cache
+from mtl.storage import cache
 from mtl.data.loader import planned_totals
 from mtl.data.mixture import Schedule
 from mtl.data.plan import Plan
