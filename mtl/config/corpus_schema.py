@@ -13,8 +13,8 @@ class C4Config:
     """Rules of C4 on lines and documents (Raffel et al. 2020, section 2.2); false or null switches one off."""
 
     terminal_punctuation: bool = True
-    """Drop lines that do not end in a full stop, an exclamation mark, a question mark or a quotation mark, or that end in
-    an ellipsis. For text whose lines are paragraphs, as on the web: in a text that is wrapped few lines end a sentence."""
+    """Drop lines that do not end in a full stop, an exclamation mark, a question mark or a quotation mark, or that end
+    in an ellipsis. For text whose lines are paragraphs, as on the web: in wrapped text few lines end a sentence."""
     min_words_per_line: int | None = 3
     """Drop lines of fewer words."""
     max_word_length: int | None = 1000
@@ -131,8 +131,8 @@ class CorpusConfig:
     source: SourceConfig | None = None
     """Where the documents come from (``source`` only)."""
     files: list[str] = field(default_factory=list)
-    """Files or patterns such as books/*.jsonl.zst, below data.root or absolute; .txt, .jsonl, either of them .gz or .zst,
-    and .parquet (``files`` only)."""
+    """Files or patterns such as books/*.jsonl.zst, below data.root or absolute: .txt, .jsonl, either of them .gz or
+    .zst, and .parquet (``files`` only)."""
     text: str = "{{ text }}"
     """Template of a document (``source`` and ``files`` only)."""
     text_files: Literal["file", "lines", "articles", "blocks"] = "file"

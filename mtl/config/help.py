@@ -30,6 +30,12 @@ EXAMPLES = {
         "run=RUN_DIR task=rte 'text={premise: It rains., hypothesis: It is wet.}'",
         "run=RUN_DIR task=sst2 file=rows.jsonl",
     ),
+    "python -m mtl.prepare": (
+        "corpus=gutenberg data.root=DIR",
+        "corpus=files corpus.files=[DIR/*.jsonl.zst] corpus.url=url",
+        "corpus=files corpus.files=[a.txt,b.txt] corpus.clean.c4=null tokenizer.vocabulary=16000",
+        "overlap --help                            which test rows a corpus holds",
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Flat arrays on disk, one file each, with their sizes written down, so that a damaged folder is never read as whole."""
+"""Flat arrays on disk, one file each; their sizes are written down, so that a damaged folder is not read as whole."""
 
 from __future__ import annotations
 
