@@ -34,6 +34,7 @@ from mtl.tasks import closed
 from mtl.tasks.corpus import corpus_task_config, load_corpus
 from mtl.tasks.loading import load_task
 from mtl.tasks.overlap import Overlap, exclude_overlap, find_overlap
+from mtl.tasks.stored import sample
 from mtl.tasks.task import Answer, Example, Split, Task
 
 
@@ -126,10 +127,17 @@ def make_vocabulary(config: FitConfig, loaded: Loaded) -> Vocabulary:
     if config.tokenizer.kind == "folder":
         return load_vocabulary(config.tokenizer)
     tasks = [task for task in loaded.tasks if task.train is not None] or loaded.trained
+    return train_vocabulary(config.tokenizer, tasks, config.data.cache)
+
+
+def train_vocabulary(
+    config: TokenizerConfig, tasks: Iterable[Task], root: str | None
+) -> Vocabulary:
+    """A vocabulary of the training rows of some tasks; of a large corpus on disk an even sample is enough."""
     return Vocabulary.train(
-        (text for task in tasks if task.train for text in _texts(task.train.examples)),
-        config.tokenizer.vocabulary,
-        root=config.data.cache,
+        (text for task in tasks if task.train for text in _texts(sample(task.train.examples))),
+        config.vocabulary,
+        root=root,
     )
 
 

@@ -47,6 +47,12 @@ EXAMPLES = {
         "corpus=gutenberg tasks=[lambada,ptb] data.root=DIR",
         "corpus=gutenberg tasks=[lambada] out=overlap.json",
     ),
+    "python -m mtl.prepare": (
+        "corpus=gutenberg data.root=DIR",
+        "corpus=files corpus.files=[DIR/*.jsonl.zst] corpus.url=url",
+        "corpus=files corpus.files=[a.txt,b.txt] corpus.clean.c4=null tokenizer.vocabulary=16000",
+        "overlap --help                            which test rows a corpus holds",
+    ),
 }
 
 

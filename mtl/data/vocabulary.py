@@ -19,13 +19,13 @@ import tokenizers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from mtl.config.errors import UserError
-from mtl.data import cache
+from mtl.storage import cache
 
 START, DELIMITER, EXTRACT, END = "<|start|>", "<|delimiter|>", "<|extract|>", "<|endoftext|>"
 SPECIAL = (START, DELIMITER, EXTRACT, END)
 BYTES = 256
-REMEMBERED = 1 << 18
-"""Texts whose encoding is remembered at most."""
+REMEMBERED = 1 << 25
+"""Characters of the texts whose encoding is remembered at most."""
 
 
 class Vocabulary:
@@ -39,6 +39,7 @@ class Vocabulary:
         self._special = dict(special)
         self._special_ids = frozenset(self._special.values())
         self._remembered: dict[str, list[int]] = {}
+        self._remembered_characters = 0
         self.base_size = base_size
         """Ids of the tokenizer itself; special tokens that it lacks follow after them."""
 
@@ -90,12 +91,14 @@ class Vocabulary:
     def prefetch(self, texts: Iterable[str]) -> None:
         """Encode many texts at once, so that :meth:`encode` finds them ready."""
         new = list(dict.fromkeys(text for text in texts if text not in self._remembered))
-        if len(self._remembered) + len(new) > REMEMBERED:
-            self._remembered = {}
+        characters = sum(map(len, new))
+        if self._remembered_characters + characters > REMEMBERED:
+            self._remembered, self._remembered_characters = {}, 0
         try:
             encodings = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
         except TypeError:
             return  # encode() meets the text again, where the row is known
+        self._remembered_characters += characters
         self._remembered.update(zip(new, (encoding.ids for encoding in encodings), strict=True))
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -201,7 +204,7 @@ class Vocabulary:
         The same texts and size give the same ids. The result is cached by content.
 
         :param size: At least 256, one id for each byte. A text with few repetitions yields fewer ids.
-        :param root: The cache folder, see :func:`mtl.data.cache.cache_root`.
+        :param root: The cache folder, see :func:`mtl.storage.cache.cache_root`.
         """
         if size < BYTES:
             raise UserError(
