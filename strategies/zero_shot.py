@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
+from mtl.learning.asked import Asked
 from mtl.learning.language_modelling import LanguageModelling
 from mtl.learning.reading import Layout, as_text
 from mtl.tasks.task import Example, Task
@@ -21,5 +22,13 @@ class ZeroShot(LanguageModelling):
     def encode(
         self, example: Example, task: Task, vocabulary: Vocabulary, context: int, purpose: Purpose
     ) -> list[Encoded]:
-        layout = Layout(opening=(vocabulary.end,), separator=None, closing=())
+        layout = _layout(vocabulary)
         return as_text(example.prompt, layout, example, task, vocabulary, context, purpose)
+
+    def asked(self, task: Task) -> Asked | None:
+        return Asked(_layout(self.vocabulary), pieces="prompt")
+
+
+def _layout(vocabulary: Vocabulary) -> Layout:
+    """A prompt begins a document."""
+    return Layout(opening=(vocabulary.end,), separator=None, closing=())
