@@ -125,7 +125,7 @@ class TaskHeads:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False, verbose=False)
         return ids
 
     def states(self, task: dict[str, Any], row: list[int]) -> Tensor:

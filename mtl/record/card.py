@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mtl.config.schema import FitConfig, TaskConfig
@@ -165,15 +166,23 @@ def _training(card: Card) -> str:
             for unit in ("tokens", "steps", "epochs")
             if getattr(config.budget, unit) is not None
         )
-        or f"as in the run {config.budget.like}".split("/")[-1],
+        or f"as in the run {_plain(config.budget.like)}",
         "seed": summary["seed"],
-        "pretraining": f"{ledger['pretraining_tokens']} tokens before the tasks",
+        "start": _plain(config.init_from or config.decoder.pretrained) or "weights drawn anew",
+        "pretraining": f"{ledger['pretraining_tokens']} tokens before these",
         "tokenizer": f"{config.tokenizer.name}, {card.vocabulary} tokens with the special ones",
         "checkpoint": card.checkpoint,
     }
     cost = [line for line in costs(summary, card.run) if not line.startswith("run folder")]
     listed = [f"- {key}: {value}" for key, value in facts.items()]
     return "\n".join([*rows, "", *listed, *(f"- {' '.join(line.split())}" for line in cost)])
+
+
+def _plain(place: str | None) -> str:
+    """A folder's name without the places above it, which are the person's own; a name on the hub as it is."""
+    if place is None or not Path(place).expanduser().exists():
+        return place or ""
+    return Path(place).expanduser().resolve().name
 
 
 def _corpus(config: FitConfig) -> str:
