@@ -24,7 +24,6 @@ from mtl.data.encoding import Encoded, Purpose
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder import building
-from mtl.decoder.gpt import Decoder
 from mtl.learning import reading, traversal
 from mtl.learning.copies import Copies
 from mtl.learning.strategy import Strategy
@@ -122,10 +121,10 @@ def make_vocabulary(config: FitConfig, loaded: Loaded) -> Vocabulary:
     """The base vocabulary of a run, the same for every strategy on the same tasks.
 
     A trained one learns from the training rows of the tasks, as segments and as text; where no task has any, from
-    the corpus.
+    the corpus. One that is loaded keeps no token that an earlier run's strategy added.
     """
     if config.tokenizer.kind == "folder":
-        return load_vocabulary(config.tokenizer)
+        return load_vocabulary(config.tokenizer).base
     tasks = [task for task in loaded.tasks if task.train is not None] or loaded.trained
     return train_vocabulary(config.tokenizer, tasks, config.data.cache)
 
@@ -151,27 +150,6 @@ def load_vocabulary(config: TokenizerConfig) -> Vocabulary:
         )
     with written(f"tokenizer.folder={config.folder}", config.folder):
         return Vocabulary.load(config.folder)
-
-
-def base_decoder(config: DecoderConfig, base: Vocabulary, seed: int) -> Decoder:
-    """A decoder with an embedding for each token of ``base``: drawn, or from a pretrained folder of that vocabulary.
-
-    :raises UserError: A pretrained decoder of another vocabulary or shape.
-    """
-    if config.pretrained is None:
-        return building.new_decoder(config, base.size, seed=seed)
-    from mtl.decoder.huggingface import load_pretrained
-
-    with written(f"decoder.pretrained={config.pretrained}", config.pretrained):
-        decoder, size = load_pretrained(config)
-    if size != base.base_size:
-        raise UserError(
-            f"the pretrained decoder knows {size} tokens, the tokenizer {base.base_size}",
-            where=f"decoder.pretrained={config.pretrained}",
-            hints=["give the tokenizer it was trained with: tokenizer=folder tokenizer.folder=DIR"],
-        )
-    decoder.resize_vocabulary(base.size, seed)
-    return decoder
 
 
 def each_alone(strategy: Strategy) -> bool:
@@ -297,6 +275,14 @@ def load_weights(strategy: Strategy, checkpoint: Path) -> None:
     :raises UserError: no such checkpoint, or one of another shape.
     """
     saved = read_checkpoint(checkpoint)["state_dict"]
+    size = strategy.vocabulary.size
+    for key, weight in saved.items():
+        if key.endswith("decoder.token_embedding.weight") and weight.shape[0] != size:
+            raise UserError(
+                f"the checkpoint knows {weight.shape[0]} tokens, the run's tokenizer {size}",
+                where=str(checkpoint),
+                hints=["the tokenizer/ in the run folder is not the one the run was trained with"],
+            )
     weights = {
         key.removeprefix("strategy."): value
         for key, value in saved.items()

@@ -149,8 +149,34 @@ class Vocabulary:
         """
         return _extended(self._tokenizer, self.base_size, self._special, tokens)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write a Hugging Face tokenizer folder: ``tokenizer.json`` and ``tokenizer_config.json``."""
+    def reads_like(self, other: Vocabulary) -> bool:
+        """Whether text has the same tokens and ids in both; special tokens aside."""
+        one, two = (vocabulary._tokenizer.get_vocab() for vocabulary in (self, other))
+        special = {*self._special, *other._special}
+        return {k: i for k, i in one.items() if k not in special} == {
+            k: i for k, i in two.items() if k not in special
+        }
+
+    def token_of(self, number: int) -> str | None:
+        """The special token with that id, None for an id of text."""
+        return next((token for token, i in self._special.items() if i == number), None)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        beginning: int | None = None,
+        context: int | None = None,
+    ) -> None:
+        """Write a Hugging Face tokenizer folder: ``tokenizer.json`` and ``tokenizer_config.json``.
+
+        transformers reads text with it as we do, special tokens written in a text included
+        (``split_special_tokens``). As for GPT-2, the end token also pads.
+
+        :param beginning: Special token that sequences begin with, which transformers calls ``bos_token``; None for
+            ``<|start|>``.
+        :param context: Longest sequence in tokens; None leaves it open.
+        """
         whole = Tokenizer.from_str(self._tokenizer.to_str())
         for token, number in sorted(self._special.items(), key=lambda item: item[1]):
             whole.add_special_tokens([AddedToken(token, special=True, normalized=False)])
@@ -160,12 +186,23 @@ class Vocabulary:
         whole.save(str(path / "tokenizer.json"))
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": START,
+            "bos_token": START if beginning is None else self.token_of(beginning),
             "eos_token": END,
+            "pad_token": END,
+            "padding_side": "left",  # a decoder goes on from the right end of a row
+            "split_special_tokens": True,
             "clean_up_tokenization_spaces": False,
             "base_size": self.base_size,
+            **({} if context is None else {"model_max_length": context}),
         }
         (path / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    @staticmethod
+    def is_in(folder: str | os.PathLike[str]) -> bool:
+        """Whether a folder holds a tokenizer."""
+        path = Path(folder)
+        pair = (path / "vocab.json").is_file() and (path / "merges.txt").is_file()
+        return pair or (path / "tokenizer.json").is_file()
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Vocabulary:
@@ -279,6 +316,7 @@ def _load_json(path: Path) -> Vocabulary:
         if token["content"] not in later
         and not (token["content"] in SPECIAL and token["content"] in own)
     ]
+    content["post_processor"] = None  # it adds special tokens, which are never ours
     tokenizer = Tokenizer.from_str(json.dumps(content))
     tokenizer.no_truncation()
     tokenizer.no_padding()
