@@ -34,6 +34,13 @@ EXAMPLES = {
         "corpus=gutenberg tasks=[lambada,ptb] data.root=DIR",
         "corpus=gutenberg tasks=[lambada] out=overlap.json",
     ),
+    "python -m mtl.generate": (
+        "run=RUN_DIR                               write a document from its beginning",
+        "run=RUN_DIR prompt='Tom is cold.' samples=3 seed=1",
+        "hf=gpt2 prompt='It rained. TL;DR:' top_k=2 max_new_tokens=100",
+        "run=RUN_DIR prompt='Q: Who is cold? A:' temperature=0 'stop=[\"Q:\"]'",
+        "run=RUN_DIR file=prompts.txt out=texts.jsonl",
+    ),
 }
 
 
