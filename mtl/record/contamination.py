@@ -167,8 +167,9 @@ def print_parts(
         counts = [str(parts[part]["rows"]) if part in parts else "0" for part in PARTS]
         rows.append(["", "rows", *counts])
     said = ["* primary metric; [low, high] is the bootstrap 95 % interval"]
-    if any(parts["all"]["primary"] in LOWER_IS_BETTER for parts in tasks.values()):
-        said.append(f"{', '.join(LOWER_IS_BETTER)}: lower is better")
+    shown_metrics = {metric for parts in tasks.values() for metric in parts["all"]["metrics"]}
+    if lower := [metric for metric in LOWER_IS_BETTER if metric in shown_metrics]:
+        said.append(f"{', '.join(lower)}: lower is better")
     for name, parts in tasks.items():
         said += [f"{name}: no row is {part}" for part in PARTS if part not in parts]
     _print(["task", "metric", *PARTS], rows, [*said, *notes], left=5, file=file)

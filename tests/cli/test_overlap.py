@@ -166,7 +166,7 @@ def test_help_says_how_it_is_called(folder):
             "error: unknown corpus 'gutenburg' (command line: corpus=gutenburg)\n"
             "  did you mean: gutenberg\n",
         ),
-        (["out=mine"], "error: mine is a folder (out=mine)\n  name a file: out=overlap.json\n"),
+        (["out=mine"], "error: mine is a folder (out=mine)\n  name a file in it\n"),
         (["out=no/such/file.json"], "error: there is no folder no/such (out=no/such/file.json)\n"),
         (
             ["data.root=nowhere"],
