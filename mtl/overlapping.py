@@ -19,6 +19,7 @@ from mtl.config.verb_schema import OverlapConfig
 
 if TYPE_CHECKING:
     from mtl.record.contamination import OverlapReport, RowOverlap, TaskOverlap
+    from mtl.record.progress import Progress
     from mtl.tasks.contamination import RowFound, Searched
     from mtl.tasks.task import Task
 
@@ -41,14 +42,14 @@ def overlap(config: OverlapConfig) -> OverlapReport:
 
     :raises UserError: Missing or bad data, a corpus without documents, or an ``out`` that cannot be written.
     """
-    from mtl.record.bar import bar
+    from mtl.record.files import check_output
     from mtl.record.progress import Progress
-    from mtl.tasks.contamination import asked_ngrams, search
+    from mtl.tasks.contamination import asked_ngrams
     from mtl.tasks.corpus import load_corpus
     from mtl.tasks.loading import check_tasks
 
     if config.out is not None:
-        _check_out(Path(config.out))
+        check_output(Path(config.out), f"out={config.out}")
     data = DataConfig(root=config.data.root, cache=config.data.cache)
     check_tasks([config.task[name] for name in config.tasks], data)
     with Progress() as progress:
@@ -56,35 +57,18 @@ def overlap(config: OverlapConfig) -> OverlapReport:
             tasks = _load(config, data)
         with progress.stage(f"loading corpus {config.corpus.name}"):
             corpus = load_corpus(config.corpus, tasks, data, seed=config.seed)
-    assert corpus.train is not None
-    of_each = [asked_ngrams([task.report.examples], config.n) for task in tasks]
-    known = [asked for asked in of_each if asked is not None]
-    asked = frozenset().union(*known) if len(known) == len(of_each) else None
-    if asked is None:
-        of_each = [None] * len(of_each)
-
-    def searched(task: Task, wanted: frozenset[str] | None) -> Searched | None:
-        if task.train is None:
-            return None
-        examples = task.train.examples
-        with bar(f"reading {task.name}", 2 * len(examples)) as advance:
-            return search(
-                examples,
-                config.n,
-                false_positive_rate=config.false_positive_rate,
-                asked=wanted,
-                advance=advance,
-            )
-
-    text = searched(corpus, asked)
-    assert text is not None
-    found: dict[str, TaskOverlap] = {}
-    mistakes = [] if asked is None else [text.false_positives(asked)]
-    for task, wanted in zip(tasks, of_each, strict=True):
-        own = searched(task, wanted)
-        found[task.name] = _of_task(task, text, own)
-        if own is not None and wanted is not None:
-            mistakes.append(own.false_positives(wanted))
+        of_each = [asked_ngrams([task.report.examples], config.n) for task in tasks]
+        asked = _union(of_each)
+        text = _searched(corpus, asked, config, progress)
+        found: dict[str, TaskOverlap] = {}
+        mistakes = [] if asked is None else [text.false_positives(asked)]
+        for task, wanted in zip(tasks, of_each, strict=True):
+            own = None
+            if task.train is not None:
+                own = _searched(task, None if asked is None else wanted, config, progress)
+                if asked is not None and wanted is not None:
+                    mistakes.append(own.false_positives(wanted))
+            found[task.name] = _of_task(task, text, own)
     report = _report(config, corpus, text, found, mistakes)
     if config.out is not None:
         from mtl.record.files import to_json, write_atomically
@@ -104,6 +88,30 @@ def _load(config: OverlapConfig, data: DataConfig) -> list[Task]:
             errors.append(error)
     raise_all(errors)
     return tasks
+
+
+def _union(of_each: Sequence[frozenset[str] | None]) -> frozenset[str] | None:
+    """All of them; None where one is too large to be known."""
+    known = [asked for asked in of_each if asked is not None]
+    return frozenset().union(*known) if len(known) == len(of_each) else None
+
+
+def _searched(
+    task: Task, asked: frozenset[str] | None, config: OverlapConfig, progress: Progress
+) -> Searched:
+    """The n-grams of the training rows of a task, or of the documents of a corpus."""
+    from mtl.tasks.contamination import search
+
+    assert task.train is not None
+    examples = task.train.examples
+    with progress.stage(f"reading {task.name}") as reached:
+        return search(
+            examples,
+            config.n,
+            false_positive_rate=config.false_positive_rate,
+            asked=asked,
+            advance=lambda read: reached(f"{read / (2 * len(examples)):.0%}"),
+        )
 
 
 def _of_task(task: Task, text: Searched, own: Searched | None) -> TaskOverlap:
@@ -157,15 +165,6 @@ def _report(
         },
         "tasks": dict(found),
     }
-
-
-def _check_out(path: Path) -> None:
-    """Refuse a file that cannot be written, before the work is done."""
-    where = f"out={path}"
-    if path.is_dir():
-        raise UserError(f"{path} is a folder", where=where, hints=["name a file: out=overlap.json"])
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {path.parent}", where=where)
 
 
 def _execute(config: OverlapConfig) -> None:

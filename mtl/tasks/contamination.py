@@ -72,28 +72,28 @@ def search(
     *,
     false_positive_rate: float,
     asked: frozenset[str] | None,
-    advance: Callable[[int], None] = lambda count: None,
+    advance: Callable[[int], None] = lambda read: None,
 ) -> Searched:
     """Read a text twice: to count its n-grams, which sizes the filter, and to put them into it.
 
     Beside the documents themselves only the filter is held, and of ``asked`` what was found.
 
     :param asked: N-grams to look for exactly; None for the filter alone.
-    :param advance: Called with the number of rows that were read since the last call.
+    :param advance: Called with the number of rows that were read, each twice in all.
     """
     total = 0
-    for example in examples:
+    for position, example in enumerate(examples, start=1):
         total += sum(count_ngrams(text, n) for text in row_texts(example))
-        advance(1)
+        advance(position)
     index = BloomIndex(total, false_positive_rate)
     exact = None if asked is None else ExactIndex()
-    for example in examples:
+    for position, example in enumerate(examples, start=len(examples) + 1):
         for text in row_texts(example):
             for ngram in ngrams(text, n):
                 index.add(ngram)
                 if exact is not None and asked is not None and ngram in asked:
                     exact.add(ngram)
-        advance(1)
+        advance(position)
     return Searched(n, index, total, exact)
 
 

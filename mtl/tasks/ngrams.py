@@ -45,13 +45,16 @@ def row_texts(example: Example) -> list[str]:
     """The texts of a row whose n-grams count; no n-gram reaches from one text into another.
 
     A document is one text. Any other row has its segments, its candidates (multiple choice) and its acceptable answers
-    (generation), each as a text of its own. The right one of these is read on from the last segment where the prompt
-    ends with that segment, as in a passage whose last word is asked for. No word that the task file wrote itself
-    counts, neither of a prompt nor of a label: it stands in every row, and would make the task overlap with itself.
+    (generation), each as a text of its own, with what is given before it. The right one of these is read on from the
+    last segment where the prompt ends with that segment, as in a passage whose last word is asked for. No word that
+    the task file wrote itself counts, neither of a prompt nor of a label: it stands in every row, and would make the
+    task overlap with itself.
     """
     if not example.segments:
         return list(example.references[:1])
     answers = [*(example.references or example.choices)]
+    for index, given in enumerate(example.given):
+        answers[index] = f"{given} {answers[index]}"
     right = 0 if example.references else example.target
     texts = list(example.segments)
     if isinstance(right, int) and right < len(answers) and _ends_with(example.prompt, texts[-1]):

@@ -1,5 +1,6 @@
 """``python -m mtl.prepare overlap`` on a person's own data: the table, the file, and mistakes."""
 
+import io
 import json
 import os
 import subprocess
@@ -13,7 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import moods
 
 from mtl import overlapping
-from mtl.scoring.contaminated import read_overlap
+from mtl.config.compose import compose
+from mtl.config.schema import DataConfig
+from mtl.config.verb_schema import OverlapConfig
+from mtl.record.contamination import print_parts
+from mtl.scoring.contaminated import overlapping_rows, read_overlap, score_parts
+from mtl.tasks.loading import load_task
+from mtl.tasks.task import Answer
 
 CORPUS = """name: notes
 kind: source
@@ -117,6 +124,29 @@ def test_the_same_from_python_twice(folder, monkeypatch):
     assert longer["tasks"]["passages"]["found_in_corpus"] == 1
 
 
+def test_the_file_fits_the_rows_that_are_scored(folder, monkeypatch):
+    """A model that has read the corpus knows what overlaps with it, and nothing else."""
+    monkeypatch.chdir(folder)
+    chosen = ["corpus=notes", "tasks=[passages]", "data.root=data", "out=found.json"]
+    overlapping.run(chosen, config_dir="mine")
+    config = compose("overlap", OverlapConfig, chosen, config_dir="mine")
+    task = load_task(config.task["passages"], DataConfig(root="data"), seed=5)
+    rows = overlapping_rows(read_overlap("found.json"), task, task.report, path="found.json")
+    answers = [
+        Answer(example.references[0] if example.row in rows else "")
+        for example in task.report.examples
+    ]
+    parts = score_parts(task, task.report, answers, rows, resamples=50)
+    values = {name: part.metrics["exact_match"].value for name, part in parts.items()}
+    assert values == {"all": 0.5, "clean": 0.0, "overlapping": 1.0}
+    file = io.StringIO()
+    print_parts({"passages": {name: part.as_summary() for name, part in parts.items()}}, file=file)
+    shown = [line.split() for line in file.getvalue().splitlines()]
+    assert ["rows", "4", "2", "2"] in shown
+    assert shown[2][:3] == ["passages", "exact_match", "*"]
+    assert shown[2][-6:] == ["0.000", "[0.000,", "0.000]", "1.000", "[1.000,", "1.000]"]
+
+
 def test_test_sets_too_large_for_the_oracle_are_said(folder, monkeypatch):
     from mtl.tasks import contamination
 
@@ -166,7 +196,7 @@ def test_help_says_how_it_is_called(folder):
             "error: unknown corpus 'gutenburg' (command line: corpus=gutenburg)\n"
             "  did you mean: gutenberg\n",
         ),
-        (["out=mine"], "error: mine is a folder (out=mine)\n  name a file: out=overlap.json\n"),
+        (["out=mine"], "error: mine is a folder (out=mine)\n  name a file in it\n"),
         (["out=no/such/file.json"], "error: there is no folder no/such (out=no/such/file.json)\n"),
         (
             ["data.root=nowhere"],

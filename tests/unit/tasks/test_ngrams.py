@@ -85,6 +85,19 @@ def test_only_the_right_candidate_is_read_on_and_all_count():
     assert row_texts(row) == ["Anna thanked Ida because Ida had helped", "Anna had helped"]
 
 
+def test_what_is_given_before_a_candidate_belongs_to_it():
+    row = example(
+        segments=("Anna thanked Ida because",),
+        prompt=("Anna thanked Ida because",),
+        target=0,
+        answers=(" had helped", " had helped"),
+        choices=("had helped", "had helped"),
+        given=(" Anna", " Ida"),
+    )
+    texts = [normalise(text) for text in row_texts(row)]
+    assert texts == ["anna thanked ida because anna had helped", "ida had helped"]
+
+
 def test_an_answer_behind_words_of_the_prompt_is_a_text_of_its_own():
     row = example(
         segments=("A long article.", ""),
