@@ -18,10 +18,15 @@ from mtl.config import packages, strategies
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig
-from mtl.config.verb_schema import EvaluateConfig, PredictConfig
+from mtl.config.verb_schema import EvaluateConfig, GenerateConfig, PredictConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
-SCHEMAS = {"fit": FitConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+SCHEMAS = {
+    "fit": FitConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "generate": GenerateConfig,
+}
 CASES = {
     "unknown strategy": ("fit", ["strategy=task_singal"]),
     "unknown choice of a group": ("fit", ["decoder=tny"]),
@@ -70,6 +75,17 @@ CASES = {
     "evaluate with an unknown task": ("evaluate", ["run=runs/a", "tasks=[shape]"]),
     "predict without anything": ("predict", []),
     "predict with both": ("predict", ["run=runs/a", "text=x", "file=-"]),
+    "generate without run or hf": ("generate", []),
+    "generate with both": ("generate", ["run=runs/a", "hf=gpt2"]),
+    "generate with prompt and file": ("generate", ["run=runs/a", "prompt=x", "file=-"]),
+    "generate with an empty prompt": ("generate", ["run=runs/a", "prompt=''"]),
+    "generate with a negative temperature": ("generate", ["run=runs/a", "temperature=-1"]),
+    "generate with nothing to draw": (
+        "generate",
+        ["run=runs/a", "temperature=0", "top_k=2", "samples=3"],
+    ),
+    "generate with an empty stop text": ("generate", ["run=runs/a", "stop=[a,'']"]),
+    "generate with one stop text and no list": ("generate", ["run=runs/a", "stop=a"]),
 }
 
 
