@@ -18,7 +18,7 @@ from mtl.config import packages, strategies
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig
-from mtl.config.verb_schema import EvaluateConfig, OverlapConfig, PredictConfig
+from mtl.config.verb_schema import EvaluateConfig, GenerateConfig, OverlapConfig, PredictConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
 SCHEMAS = {
@@ -26,6 +26,7 @@ SCHEMAS = {
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "overlap": OverlapConfig,
+    "generate": GenerateConfig,
 }
 CASES = {
     "unknown strategy": ("fit", ["strategy=task_singal"]),
@@ -80,6 +81,17 @@ CASES = {
     "overlap with a task twice": ("overlap", ["tasks=[colours,colours]"]),
     "overlap with an unknown task": ("overlap", ["tasks=[colour]"]),
     "overlap with an unknown corpus": ("overlap", ["corpus=microword"]),
+    "generate without run or hf": ("generate", []),
+    "generate with both": ("generate", ["run=runs/a", "hf=gpt2"]),
+    "generate with prompt and file": ("generate", ["run=runs/a", "prompt=x", "file=-"]),
+    "generate with an empty prompt": ("generate", ["run=runs/a", "prompt=''"]),
+    "generate with a negative temperature": ("generate", ["run=runs/a", "temperature=-1"]),
+    "generate with nothing to draw": (
+        "generate",
+        ["run=runs/a", "temperature=0", "top_k=2", "samples=3"],
+    ),
+    "generate with an empty stop text": ("generate", ["run=runs/a", "stop=[a,'']"]),
+    "generate with one stop text and no list": ("generate", ["run=runs/a", "stop=a"]),
 }
 
 
