@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtl.config.command_line import command
@@ -63,6 +62,8 @@ def _answers(strategy: Any, task: Any, examples: list[Example]) -> tuple[list[An
     from mtl.data.store import EncodedSplit
     from mtl.learning.evaluation import answer_split
 
+    if strategy.reads == "corpus":
+        return _asked(strategy, task, examples)
     vocabulary, context = strategy.vocabulary, strategy.decoder.context
     store = EncodedSplit.build(
         examples,
@@ -70,6 +71,18 @@ def _answers(strategy: Any, task: Any, examples: list[Example]) -> tuple[list[An
     )
     cut = [store[index].cut for index in range(len(store))]
     return answer_split(strategy, task, store, batch_tokens=8192), cut
+
+
+def _asked(strategy: Any, task: Any, examples: list[Example]) -> tuple[list[Answer], list[int]]:
+    """As :func:`_answers`, of a language model that is asked by the task's protocol."""
+    from mtl.learning.evaluation import evaluating
+    from mtl.scoring.asking import Asking, ask
+    from mtl.tasks.task import Split
+
+    with evaluating(strategy):
+        split = Split("inputs", tuple(examples), "")
+        asked = ask(strategy.decoder, strategy.vocabulary, task, split, Asking())
+    return asked.answers, asked.cut
 
 
 def _definition(config: PredictConfig, fitted: FitConfig) -> TaskConfig:
@@ -92,44 +105,15 @@ def _inputs(config: PredictConfig, reader: Any) -> Iterator[tuple[str, Mapping[s
         raise UserError(
             "give one input by text=, or many by file=", hints=["file=- reads standard input"]
         )
+    from mtl.tasks.inputs import given_rows
+
     if config.text is not None:
         yield "text", _row(config.text, reader, "text=")
-    elif config.file == "-":
-        for number, line in enumerate(sys.stdin, start=1):
-            if line.strip():
-                where = f"standard input, line {number}"
-                yield where, _row(_parsed(line, where), reader, where)
-    else:
-        yield from _file(Path(str(config.file)), reader)
-
-
-def _file(path: Path, reader: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    from mtl.tasks.formats import FORMATS, read_file
-
-    if not path.is_file():
-        raise UserError(f"there is no file {path}", where=f"file={path}")
-    if not path.name.endswith(tuple(FORMATS)):
-        raise UserError(
-            f"the format of {path.name} is not known",
-            where=f"file={path}",
-            hints=[f"a file of inputs ends in one of {', '.join(FORMATS)}"],
-        )
-    rows, _ = read_file(path)
-    for number, row in enumerate(rows, start=1):
-        where = f"{path}, row {number}"
-        plain = path.name.endswith((".txt", ".txt.gz"))
-        yield where, _row(row["text"] if plain else row, reader, where)
-
-
-def _parsed(line: str, where: str) -> str | dict[str, Any]:
-    """A line of standard input: a JSON object, or the text itself."""
-    if not line.lstrip().startswith("{"):
-        return line.rstrip("\n")
-    try:
-        row: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"not valid JSON: {error}", where=where) from None
-    return row
+        return
+    for where, given in given_rows(str(config.file), sys.stdin):
+        # The line that ends a text typed by hand asks nothing.
+        if config.file != "-" or not isinstance(given, str) or given.strip():
+            yield where, _row(given, reader, where)
 
 
 def _row(given: str | Mapping[str, Any], reader: Any, where: str) -> Mapping[str, Any]:

@@ -30,6 +30,13 @@ EXAMPLES = {
         "run=RUN_DIR task=rte 'text={premise: It rains., hypothesis: It is wet.}'",
         "run=RUN_DIR task=sst2 file=rows.jsonl",
     ),
+    "python -m mtl.generate": (
+        "run=RUN_DIR                               write a document from its beginning",
+        "run=RUN_DIR prompt='Tom is cold.' samples=3 seed=1",
+        "hf=gpt2 prompt='It rained. TL;DR:' top_k=2 max_new_tokens=100",
+        "run=RUN_DIR prompt='Q: Who is cold? A:' temperature=0 'stop=[\"Q:\"]'",
+        "run=RUN_DIR file=prompts.txt out=texts.jsonl",
+    ),
 }
 
 

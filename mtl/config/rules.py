@@ -197,6 +197,32 @@ def _prompt_or_file(config: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("prompt", "range", given, "given, or file, and not both")
 
 
+def _sampled(config: dict[str, Any]) -> Iterator[Problem]:
+    """Settings that change nothing where nothing is drawn are mistakes, not settings."""
+    if config.get("temperature") != 0:
+        return
+    for key in ("top_k", "top_p"):
+        if config.get(key) is not None:
+            words = "null where temperature is 0, which takes the likeliest token"
+            yield Problem(key, "range", config[key], words)
+    samples = config.get("samples")
+    if isinstance(samples, int) and samples > 1:
+        words = "1 where temperature is 0: a prompt has one likeliest continuation"
+        yield Problem("samples", "range", samples, words)
+
+
+def _stop_texts_are_texts(config: dict[str, Any]) -> Iterator[Problem]:
+    stop = config.get("stop")
+    if isinstance(stop, list) and "" in stop:
+        yield Problem("stop", "range", stop, "a list of texts, none of them empty")
+
+
+def _prompt_is_a_text(config: dict[str, Any]) -> Iterator[Problem]:
+    if config.get("prompt") == "":
+        words = "a text, or be left out to write a document from its beginning"
+        yield Problem("prompt", "range", "", words)
+
+
 RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
     FitConfig: (
         _heads_divide_width,
@@ -214,6 +240,12 @@ RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
     ),
     EvaluateConfig: (_run_or_hf, _tasks_are_a_set, _tasks_bear_their_names),
     PredictConfig: (_text_or_file,),
-    GenerateConfig: (_run_or_hf, _prompt_or_file),
+    GenerateConfig: (
+        _run_or_hf,
+        _prompt_or_file,
+        _prompt_is_a_text,
+        _sampled,
+        _stop_texts_are_texts,
+    ),
     OverlapConfig: (_tasks_are_a_set, _tasks_bear_their_names),
 }

@@ -34,6 +34,12 @@ class EvaluateConfig:
     """Where data lies."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint is scored."""
+    overlap: str | None = None
+    """JSON file written by ``mtl.prepare overlap out=FILE``: the scores of all rows, of those that do not stand in the
+    corpus and of those that do, side by side."""
+    start_token: bool = True
+    """Whether a language model reads the end-of-text token before each prompt, as before a document. Without, GPT-2 is
+    asked as lm-evaluation-harness asks it."""
     signal: Literal["right", "shuffled", "wrong"] = "right"
     """What tells the tasks apart, for strategies that give a signal: the right one, one drawn for each row, or always
     another task's. The wrong ones are controls and must hurt where the signal matters."""
@@ -86,7 +92,8 @@ class GenerateConfig:
     prompt: str | None = None
     """Text that is continued; null writes a document from its beginning."""
     file: str | None = None
-    """Prompts, one a row: .txt, .jsonl (column ``prompt``), or ``-`` for standard input; in place of ``prompt``."""
+    """Prompts in place of ``prompt``: one a line of a .txt, column ``prompt`` of a .jsonl or any other file of rows,
+    ``-`` for standard input."""
     samples: int = 1
     """Continuations of each prompt."""
     max_new_tokens: int = 128

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import tokenizers
@@ -128,6 +128,16 @@ class Vocabulary:
         :raises KeyError: Where the vocabulary has no such special token.
         """
         return self._special[token]
+
+    def unwritten(self, size: int, spared: Collection[int] = ()) -> list[int]:
+        """Ids below ``size`` that no text contains: a strategy's special tokens, and what a decoder has beyond them.
+
+        The end token, which closes a text, is not among them.
+
+        :param size: Ids that a decoder knows.
+        :param spared: Further ids to leave out.
+        """
+        return [i for i in range(self.base_size, size) if i != self.end and i not in spared]
 
     def with_special(self, tokens: Sequence[str]) -> Vocabulary:
         """A vocabulary that has these special tokens too, in order after all others.

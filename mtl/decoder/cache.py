@@ -64,12 +64,12 @@ class KeyValueCache(Cache):
         return self._positions
 
     def mask(self, tokens: int, device: torch.device) -> Tensor | None:
-        """(B, 1, T, S) bool: what each of the next tokens may see, or None while plain causal attention says the same.
+        """(B, 1, T, S) bool: what each of the next tokens may see, or None where plain causal attention says the same.
 
         S is the longest row's length with the new tokens.
         """
         longest = max(self.lengths)
-        if longest == 0:
+        if longest == 0 or (tokens == 1 and min(self.lengths) == longest):
             return None
         slots = torch.arange(longest + tokens, device=device)
         return (slots <= self.positions(tokens, device)[:, :, None])[:, None]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mtl.config.errors import UserError
 from mtl.decoder.gpt import Decoder
+from mtl.decoder.sampling import check_sampling, draw, probabilities
 
 
 def generate(
@@ -18,6 +19,8 @@ def generate(
     *,
     max_new_tokens: int,
     stop: Collection[int] = (),
+    ended: Callable[[int, list[int]], bool] | None = None,
+    streams: Sequence[int] | None = None,
     project: Callable[[Tensor], Tensor] | None = None,
     banned: Sequence[int] = (),
     offsets: Tensor | None = None,
@@ -28,11 +31,16 @@ def generate(
 ) -> list[list[int]]:
     """Continue each prompt until a stop token or ``max_new_tokens``; return the new tokens without the stop token.
 
-    A row's result does not depend on the other rows: a row reads itself alone, and row b draws from a
-    random stream of (seed, b). Rows that have stopped leave the batch.
+    A row's result does not depend on the other rows: a row reads itself alone, and draws from a random stream of its
+    own. (Sums of a matrix product may differ in their last bit between batches of other shapes; that decides only where
+    two tokens are equally likely to seven digits.) Rows that have stopped leave the batch.
 
     :param prompts: B prompts of at least one token each, of any lengths.
     :param stop: Tokens that end a row.
+    :param ended: Asked after each new token with the row and its new tokens, which it must not change; True ends
+        the row and keeps the token.
+    :param streams: For each row the name of its random stream, 0 or more: a row draws from (seed, stream). None: its
+        position, so that it depends on the rows before it.
     :param project: (B, D) hidden states -> (B, V) logits. None: the decoder's own.
     :param banned: Tokens that are never chosen.
     :param offsets: (B, D), for each row a vector that is added to the embeddings of all its tokens, the new ones too.
@@ -44,7 +52,8 @@ def generate(
     :raises UserError: on an empty prompt, on a prompt that does not fit into the context with its new tokens, or on
         sampling settings out of range.
     """
-    _check(decoder, prompts, max_new_tokens, temperature, top_k, top_p)
+    check_sampling(temperature, top_k, top_p)
+    _check(decoder, prompts, max_new_tokens)
     answers: list[list[int]] = [[] for _ in prompts]
     if not prompts or max_new_tokens < 1:
         return answers
@@ -59,27 +68,29 @@ def generate(
                 tokens[row, : len(prompt)] = torch.tensor(prompt)
             cache = decoder.new_cache(len(prompts), max(lengths) + max_new_tokens - 1)
             active = list(range(len(prompts)))
-            streams = [np.random.default_rng([seed, row]) for row in active]
+            named = active if streams is None else streams
+            draws = [np.random.default_rng([seed, stream]) for stream in named]
+            never = torch.tensor(banned, dtype=torch.long, device=decoder.device)
             while True:
                 added = None if offsets is None else offsets[active, None]
                 hidden = decoder(tokens.to(decoder.device), cache=cache, offsets=added)
                 cache.advance(lengths)
-                last = torch.tensor(lengths, device=hidden.device) - 1
-                logits = project(
-                    hidden[torch.arange(len(active), device=hidden.device), last]
-                ).float()
-                logits[:, list(banned)] = -torch.inf
+                logits = project(_last(hidden, lengths)).float()
+                if len(never):
+                    logits.index_fill_(1, never, -torch.inf)
                 if temperature == 0:
                     chosen = logits.argmax(-1).tolist()
                 else:
-                    uniform = [streams[row].random() for row in active]
-                    chosen = _sample(probabilities(logits, temperature, top_k, top_p), uniform)
+                    uniform = [draws[row].random() for row in active]
+                    chosen = draw(probabilities(logits, temperature, top_k, top_p), uniform)
                 going = []
                 for position, (row, token) in enumerate(zip(active, chosen, strict=True)):
                     if token in stop:
                         continue
                     answers[row].append(token)
-                    if len(answers[row]) < max_new_tokens:
+                    if len(answers[row]) < max_new_tokens and not (
+                        ended is not None and ended(row, answers[row])
+                    ):
                         going.append(position)
                 if not going:
                     return answers
@@ -92,45 +103,15 @@ def generate(
         decoder.train(was_training)
 
 
-def probabilities(
-    logits: Tensor, temperature: float, top_k: int | None = None, top_p: float | None = None
-) -> Tensor:
-    """(B, V) logits -> (B, V) probabilities to sample from; ``top_p`` looks at what ``top_k`` left."""
-    ordered, token = logits.sort(dim=-1, descending=True, stable=True)
-    ordered = (ordered - ordered[:, :1]) / temperature  # no overflow, however low the temperature
-    if top_k is not None:
-        ordered[:, top_k:] = -torch.inf
-    likely = ordered.softmax(-1)
-    if top_p is not None:
-        before = likely.cumsum(-1) - likely
-        likely = likely.masked_fill(before >= top_p, 0.0)
-        likely /= likely.sum(-1, keepdim=True)
-    return torch.zeros_like(likely).scatter(-1, token, likely)
+def _last(hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+    """(B, T, D) -> (B, D) at each row's last real token: the vocabulary is projected there alone."""
+    if hidden.shape[1] == 1:
+        return hidden[:, 0]
+    rows = torch.arange(len(lengths), device=hidden.device)
+    return hidden[rows, torch.tensor(lengths, device=hidden.device) - 1]
 
 
-def _sample(likely: Tensor, uniform: Sequence[float]) -> list[int]:
-    """One token a row by inverting the cumulative distribution at ``uniform`` (0 <= u < 1)."""
-    # On the CPU in double precision, so that a row draws the same token alone and in a batch, on any device.
-    cumulative = likely.cpu().double().cumsum(-1)
-    threshold = torch.tensor(uniform, dtype=torch.float64)[:, None] * cumulative[:, -1:]
-    chosen: list[int] = torch.searchsorted(cumulative, threshold, right=True)[:, 0].tolist()
-    return chosen
-
-
-def _check(
-    decoder: Decoder,
-    prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-) -> None:
-    if not 0 <= temperature < float("inf"):
-        raise UserError(f"temperature must be 0 or more, got {temperature}")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k must be 1 or more, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p must be above 0 and at most 1, got {top_p}")
+def _check(decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
     for row, prompt in enumerate(prompts):
         if not len(prompt):
             raise UserError(

@@ -39,7 +39,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(config.width, config.width)
 
     def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        """(B, T, D) -> (B, T, D). ``mask`` None is plain causal attention."""
+        """(B, T, D) -> (B, T, D). ``mask`` None is plain causal attention; one token alone sees all that is cached."""
         rows, tokens, width = x.shape
         heads = self.query_key_value(x).view(rows, tokens, 3, self.heads, width // self.heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D/heads)
@@ -50,7 +50,7 @@ class Attention(nn.Module):
             key,
             value,
             attn_mask=mask,
-            is_causal=mask is None,
+            is_causal=mask is None and tokens > 1,
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.output(attended.transpose(1, 2).reshape(rows, tokens, width))

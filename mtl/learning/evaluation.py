@@ -13,7 +13,7 @@ from mtl.data.batch import Batch
 from mtl.data.loader import evaluation_batches
 from mtl.data.store import EncodedSplit
 from mtl.learning.strategy import Strategy
-from mtl.tasks.task import Answer, Task
+from mtl.tasks.task import Answer, Split, Task
 
 Advance = Callable[[int], None]
 """Called with the number of rows that were answered since the last call."""
@@ -62,6 +62,18 @@ def answer_split(
         torch.distributed.all_gather_object(shares, found)
         found = {row: answer for share in shares if share for row, answer in share.items()}
     return _by_example(store, found)
+
+
+def shared_out(
+    split: Split, answer: Callable[[Split], list[Answer]], *, rank: int = 0, world: int = 1
+) -> list[Answer]:
+    """Answers to a split of which each device answers every ``world``-th example, and all receive every answer."""
+    if world == 1:
+        return answer(split)
+    own = answer(replace(split, examples=split.examples[rank::world]))
+    shares: list[list[Answer]] = [[] for _ in range(world)]
+    torch.distributed.all_gather_object(shares, own)
+    return [shares[row % world][row // world] for row in range(len(split.examples))]
 
 
 def _answers(strategy: Strategy, batch: Batch, task: Task, *, decode: bool) -> list[Answer]:

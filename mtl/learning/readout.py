@@ -88,7 +88,7 @@ def text_answers(
             max_new_tokens=task.config.max_answer_tokens,
             stop={vocabulary.end},
             project=project,
-            banned=_unspoken(vocabulary, {}),
+            banned=vocabulary.unwritten(decoder.vocabulary_size),
             offsets=offsets,
         )
         return [Answer(value=vocabulary.decode(answer).strip()) for answer in tokens]
@@ -133,18 +133,12 @@ def freely_decoded(
             [prompts[row] for row in rows],
             max_new_tokens=length,
             stop={vocabulary.end},
-            banned=_unspoken(vocabulary, words),
+            banned=vocabulary.unwritten(decoder.vocabulary_size, words),
             offsets=None if offsets is None else offsets[rows],
         )
         for row, tokens in zip(rows, written, strict=True):
             texts[row] = _text(tokens, vocabulary, words).strip()
     return texts
-
-
-def _unspoken(vocabulary: Vocabulary, words: Mapping[int, str]) -> list[int]:
-    """Special tokens that no answer contains."""
-    special = range(vocabulary.base_size, vocabulary.size)
-    return [token for token in special if token != vocabulary.end and token not in words]
 
 
 def _text(tokens: list[int], vocabulary: Vocabulary, words: Mapping[int, str]) -> str:

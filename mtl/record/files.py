@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mtl.config.errors import UserError
+
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` (UTF-8) in one step: a killed process leaves the old file or the new one."""
@@ -21,6 +23,17 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path, where: str) -> None:
+    """Refuse a file that cannot be written, before the work is done.
+
+    :raises UserError: it is a folder, or lies in none.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder", where=where, hints=["name a file in it"])
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"there is no folder {path.parent}", where=where)
 
 
 def plain(value: Any) -> Any:

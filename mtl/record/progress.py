@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -98,12 +98,19 @@ class Progress:
         self._moment = _Moment(step, total_steps, tokens, total_tokens, losses, learning_rate)
 
     @contextmanager
-    def stage(self, text: str) -> Iterator[None]:
-        """Show what takes a while (``loading tasks``); one that took over two seconds leaves a line with its time."""
+    def stage(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show what takes a while (``loading tasks``); one that took over two seconds leaves a line with its time.
+
+        Yields a function that shows how far it is, such as ``16 of 48``, behind the text.
+        """
         outer, began = self._stage, time.monotonic()
         self._stage = (text, began)
+
+        def reached(place: str) -> None:
+            self._stage = (f"{text} {place}", began)
+
         try:
-            yield
+            yield reached
         finally:
             self._stage = outer
             seconds = time.monotonic() - began

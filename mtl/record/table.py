@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PLAIN_WIDTH = 120
-LOWER_IS_BETTER = ("bits_per_byte",)
+LOWER_IS_BETTER = ("bits_per_byte", "perplexity_per_answer")
+RANKED = "accuracy_by_"
 DECODED = ("decoded_accuracy", "invalid_share")
 CONTROLS = {
     "shuffled": "control: signal=shuffled, each row has the signal of a task drawn for it",
@@ -34,8 +35,10 @@ BASELINES = (("majority", "majority"), ("bag_of_words", "bag of words"))
 class Line:
     """One metric of one task, ready to be shown."""
 
+    name: str
+    """Of the task."""
     task: str
-    """Empty below the first line of a task."""
+    """What stands in the first column: empty below the first line of a task."""
     metric: str
     value: str
     references: tuple[str, ...]
@@ -111,13 +114,20 @@ def lines(tasks: Mapping[str, TaskScores]) -> Iterator[Line]:
         for metric in ordered:
             primary = metric == task["primary"]
             yield Line(
-                task=name if metric == ordered[0] else "",
+                name=name,
+                task=_called(name, task) if metric == ordered[0] else "",
                 metric=f"{metric} *" if primary else metric,
                 value=interval(task["metrics"][metric]),
                 references=tuple(score(task.get(key)) if primary else "" for key in keys),  # type: ignore[arg-type]
                 rows=str(task["rows"]) if metric == ordered[0] else "",
                 primary=primary,
             )
+
+
+def _called(name: str, task: TaskScores) -> str:
+    """The task's name, and how many examples were shown where any were: such a score is never zero-shot."""
+    shots = task.get("shots", 0)
+    return f"{name} ({shots}-shot)" if shots else name
 
 
 def interval(value: Value) -> str:
@@ -141,8 +151,14 @@ def above_references(task: TaskScores) -> bool | None:
 def score_notes(tasks: Mapping[str, TaskScores]) -> list[str]:
     """What must be known to read the scores of tasks."""
     found = ["* primary metric, the one in the average; [low, high] is the bootstrap 95 % interval"]
-    if any(task["primary"] in LOWER_IS_BETTER for task in tasks.values()):
-        found.append(f"{', '.join(LOWER_IS_BETTER)}: lower is better")
+    lower = [n for n in LOWER_IS_BETTER if any(n in task["metrics"] for task in tasks.values())]
+    if lower:
+        found.append(f"{', '.join(lower)}: lower is better")
+    if any(name.startswith(RANKED) for task in tasks.values() for name in task["metrics"]):
+        found.append(
+            "accuracy_by_...: had the candidates been ranked by the sum of their tokens' log-probabilities, by its "
+            "mean over tokens or characters, or by mutual information"
+        )
     if any(name in task["metrics"] for task in tasks.values() for name in DECODED):
         found.append(
             "decoded_accuracy: of answers written freely rather than ranked; invalid_share: those that are no answer"
@@ -259,7 +275,7 @@ def _score_table(tasks: Mapping[str, TaskScores], *, plain: bool) -> RenderableT
             heading, justify="right" if number > 2 else "left", no_wrap=number in (1, 2)
         )
     for line in lines(tasks):
-        better = above_references(tasks[line.task]) if line.task else None
+        better = above_references(tasks[line.name]) if line.task else None
         table.add_row(
             Text(line.task, style="bold" if line.primary else ""),
             Text(line.metric),

@@ -35,6 +35,8 @@ class Metric:
     range: tuple[float, float]
     """Lowest and highest possible value."""
     higher_is_better: bool = True
+    of_target: bool = False
+    """Whether it looks at the likelihood of the wanted answer, not at what was answered."""
     prepare: Callable[[Sequence[Answer], Sequence[Example]], Array]
     """Answers and examples to rows (N, S)."""
     library_value: Callable[[Array], float]
@@ -92,6 +94,14 @@ def check_metrics(config: TaskConfig) -> None:
     for position, name in enumerate(config.metrics):
         if name not in METRICS:
             errors.append(unknown_name("metric", name, options, where=where))
+        elif position == 0 and name == "perplexity_per_answer":
+            errors.append(
+                UserError(
+                    f"metric '{name}' has no chance level, so it cannot be the primary one",
+                    where=where,
+                    hints=["name another one first"],
+                )
+            )
         elif (reason := _refusal(METRICS[name], config)) is not None:
             errors.append(UserError(reason, where=where, hints=[hint]))
         elif name in config.metrics[:position]:
@@ -104,6 +114,11 @@ def _refusal(known: Metric, config: TaskConfig) -> str | None:
         return f"metric '{known.name}' is not defined for a task of kind {config.kind}"
     if known.name == "f1" and len(config.labels) != 2:
         return f"metric 'f1' needs two labels, found {len(config.labels)}"
+    if known.of_target and config.source.train is not None:
+        return (
+            f"metric '{known.name}' is of a language model that is only asked, and task "
+            f"'{config.name}' has a train split (source.train)"
+        )
     return None
 
 
@@ -190,6 +205,26 @@ METRICS: dict[str, Metric] = {
         _text_metric("rouge_1", text.rouge("rouge1")),
         _text_metric("rouge_2", text.rouge("rouge2")),
         _text_metric("rouge_l", text.rouge("rougeL")),
+        # Of what a language model would have written: asked of tasks that nothing is trained on (see ``_refusal``).
+        Metric(
+            name="greedy_accuracy",
+            kinds=("generation",),
+            range=_SHARE,
+            of_target=True,
+            prepare=values.target_greedy,
+            library_value=values.mean,
+            resampled=statistics.mean,
+        ),
+        Metric(
+            name="perplexity_per_answer",
+            kinds=("generation",),
+            range=(1.0, math.inf),
+            higher_is_better=False,
+            of_target=True,
+            prepare=values.target_nats,
+            library_value=values.exponential_of_mean,
+            resampled=statistics.exponential_of_mean,
+        ),
         Metric(
             name="bits_per_byte",
             kinds=("language_modelling",),

@@ -11,6 +11,7 @@ from mtl.scoring.baselines import answer_space, chance, majority
 from mtl.scoring.decoded import decoded_metrics
 from mtl.scoring.intervals import Value, bootstrap, generator
 from mtl.scoring.metrics import METRICS, Metric
+from mtl.scoring.ranked import ranked_metrics
 from mtl.tasks.task import Answer, Example, Split, Task
 
 AVERAGE_OF = "primary metrics rescaled so that chance = 0 and perfect = 1"
@@ -45,7 +46,8 @@ class TaskScore:
 
 
 def score_task(task: Task, split: Split, answers: Sequence[Answer], *, resamples: int) -> TaskScore:
-    """Score the answers to a split with every metric of its task, and what was decoded freely beside them, if it was.
+    """Score the answers to a split with every metric of its task, and beside them what other forms of likelihood
+    would have answered, and what was decoded freely, where there is any.
 
     The result does not depend on the order of the rows: resamples are drawn over rows sorted by identity.
 
@@ -71,6 +73,7 @@ def score_task(task: Task, split: Split, answers: Sequence[Answer], *, resamples
             metric.name: _value(task.name, metric, ordered, examples, resamples)
             for metric in (
                 *(METRICS[name] for name in task.config.metrics),
+                *ranked_metrics(task, ordered),
                 *decoded_metrics(task, ordered),
             )
         },

@@ -23,6 +23,11 @@ def mean(rows: Array, weights: Array) -> Array:
     return weights @ rows[:, 0] / weights.sum(axis=1)
 
 
+def exponential_of_mean(rows: Array, weights: Array) -> Array:
+    """Perplexity of one number of nats per row; rows (N, 1)."""
+    return np.exp(mean(rows, weights))
+
+
 def accuracy(rows: Array, weights: Array) -> Array:
     """Share of rows whose answer is the target; rows (N, 2) of answer and target."""
     return mean((rows[:, :1] == rows[:, 1:]).astype(np.float64), weights)

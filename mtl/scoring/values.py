@@ -57,6 +57,26 @@ def nats_and_bytes(answers: Sequence[Answer], examples: Sequence[Example]) -> Ar
     return rows
 
 
+def target_greedy(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 1): whether each token of the wanted answer is the likeliest one."""
+    rows = [(_asked(answer.target_greedy, e),) for answer, e in zip(answers, examples, strict=True)]
+    return np.array(rows, dtype=np.float64)
+
+
+def target_nats(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 1): negative log-likelihood of the wanted answer, in nats."""
+    rows = [(_asked(answer.target_nats, e),) for answer, e in zip(answers, examples, strict=True)]
+    found = np.array(rows, dtype=np.float64)
+    _check_finite(found, examples)
+    return found
+
+
+def _asked(value: float | bool | None, example: Example) -> float:
+    if value is None:
+        raise ValueError(f"row {example.row}: the likelihood of the answer was not asked for")
+    return float(value)
+
+
 def _check_finite(rows: Array, examples: Sequence[Example]) -> None:
     wrong = np.flatnonzero(~np.isfinite(rows[:, 0]))
     if wrong.size:
@@ -68,6 +88,11 @@ def mean(rows: Array) -> float:
     """Mean of one number per row; rows (N, 1)."""
     # fsum is exact, so the order of the rows cannot show in the last digit.
     return math.fsum(rows[:, 0]) / len(rows)
+
+
+def exponential_of_mean(rows: Array) -> float:
+    """Perplexity of one number of nats per row; rows (N, 1)."""
+    return math.exp(mean(rows))
 
 
 def accuracy(rows: Array) -> float:

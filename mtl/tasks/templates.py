@@ -41,6 +41,17 @@ def mid_sentence(text: str) -> str:
     return text
 
 
+def split_at(text: str, word: str) -> list[str]:
+    """What stands before and behind the first occurrence of a word, capitals aside; where a pronoun is replaced.
+
+    :raises BadValueError: The word does not stand there.
+    """
+    parts = re.split(rf"(?<!\w){re.escape(word)}(?!\w)", text, maxsplit=1, flags=re.IGNORECASE)
+    if len(parts) != 2:
+        raise BadValueError(f"{word!r} is no word of {text!r}")
+    return parts
+
+
 def _printed(value: Any) -> Any:
     """What ``{{ ... }}`` prints."""
     if value is None:
@@ -57,6 +68,7 @@ def _environment(verbatim: bool) -> ImmutableSandboxedEnvironment:
         finalize=None if verbatim else _printed,
     )
     environment.filters["mid_sentence"] = mid_sentence
+    environment.filters["split_at"] = split_at
     return environment
 
 

@@ -12,8 +12,9 @@ from scipy.stats import chisquare
 from mtl.config.errors import UserError
 from mtl.decoder.building import new_decoder
 from mtl.decoder.cache import KeyValueCache
-from mtl.decoder.generation import generate, probabilities
+from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
+from mtl.decoder.sampling import probabilities
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [12, 13], [4], [14, 15, 16, 17, 18]]
 NORMS = pytest.mark.parametrize("norm", ["pre", "post"])

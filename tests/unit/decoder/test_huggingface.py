@@ -148,7 +148,9 @@ def test_loading_and_saving_import_no_modelling_code(folder: Path, root: Path) -
     assert done.stdout.strip() == "[]"
 
 
-def test_a_hub_name_fetches_config_tokenizer_and_safetensors_only(make, folder: Path, monkeypatch) -> None:
+def test_a_hub_name_fetches_config_tokenizer_and_safetensors_only(
+    make, folder: Path, monkeypatch
+) -> None:
     asked = {}
 
     def download(name: str, allow_patterns: list[str]) -> str:
