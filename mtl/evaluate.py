@@ -53,7 +53,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
     from mtl.answering import answer, encoded
     from mtl.assembly import limited, save_answers
     from mtl.record.progress import Progress
-    from mtl.scoring.contaminated import read_overlap, score_parts
+    from mtl.scoring.contaminated import overlapping_rows, read_overlap, score_parts
     from mtl.scoring.score import score_task
 
     if config.out is not None:
@@ -67,7 +67,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
             model.strategy.disturb(config.signal)
         tasks = _tasks(config, model)
         asking = _asking(config, model)
-        overlap = None if config.overlap is None else read_overlap(config.overlap)
+        flagged: dict[str, frozenset[str]] = {}
+        if config.overlap is not None:
+            found_rows = read_overlap(config.overlap)
+            flagged = {
+                task.name: overlapping_rows(found_rows, task, whole, path=config.overlap)
+                for task, whole in tasks
+            }
         scores: dict[str, TaskScores] = {}
         for task, whole in tasks:
             split = limited(whole, config.rows)
@@ -81,13 +87,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
                     values = _wordings(task, score.metrics[score.primary].value, config, model)
                     found["prompts"] = values
                     found["notes"] = [*found["notes"], _spread(score.primary, values)]
-                if overlap is not None:
+                if task.name in flagged:
                     parts = score_parts(
-                        task,
-                        split,
-                        answers,
-                        overlap.rows_of(task, whole),
-                        resamples=config.resamples,
+                        task, split, answers, flagged[task.name], resamples=config.resamples
                     )
                     found["parts"] = {name: part.as_summary() for name, part in parts.items()}
             scores[task.name] = cast("TaskScores", found)
@@ -275,13 +277,14 @@ def _write(out: str, scores: Mapping[str, TaskScores], signal: str) -> None:
 
 
 def _execute(config: EvaluateConfig) -> None:
-    from mtl.record.parts import print_parts
+    from mtl.record.contamination import print_parts
     from mtl.record.table import print_scores
 
     scores = evaluate(config)
     print_scores(scores, signal=config.signal)
     if config.overlap is not None:
-        print_parts(scores)
+        print()
+        print_parts({name: score["parts"] for name, score in scores.items() if "parts" in score})
 
 
 def main() -> None:

@@ -95,7 +95,7 @@ def ask(
     A row's answer does not depend on the other rows, but for rounding.
 
     :param decode: Closed tasks are also answered freely: greedily, up to a line break, the end of the document, or as
-        many tokens as the row's longest candidate has.
+        many tokens as the row's longest candidate has; not where a text is given before each candidate.
     :raises UserError: A candidate leaves no room for its prompt, there are too few rows to show, or no training rows
         for a threshold.
     """
@@ -108,7 +108,7 @@ def ask(
         answers = asked.by_threshold(split.examples)
     else:
         answers = asked.ranked(split.examples)
-        if decode:
+        if decode and not any(example.given for example in split.examples):
             answers = asked.freely(split.examples, answers)
     return Asked(answers, asked.cut or [0] * len(answers), asked.notes(len(answers)))
 
