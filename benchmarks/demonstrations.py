@@ -41,7 +41,8 @@ from _options import read_options
 from scipy.stats import binom
 
 from mtl.config.errors import Interrupted, UserError, unknown_name
-from mtl.config.schema import DataConfig, SourceConfig, TaskConfig
+from mtl.config.schema import DataConfig, TaskConfig
+from mtl.config.values import check
 from mtl.record.numbers import duration
 from mtl.record.progress import Progress
 from mtl.scoring.baselines import answer_space, chance
@@ -247,8 +248,8 @@ def sentence(text: str, position: int) -> str:
 def read_task(name: str) -> Task:
     """A task of the microworld with its rows."""
     path = ROOT / f"configs/task/microworld_{name}.yaml"
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config = TaskConfig(**{**values, "source": SourceConfig(**values["source"])})
+    config, problems = check(TaskConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert not problems, problems
     return load_task(config, DataConfig(), seed=0)
 
 
