@@ -17,6 +17,7 @@ from mtl.learning.supervisor import Scored
 from mtl.record.progress import Progress
 from mtl.scoring.asking import Asking, ask, how_asked
 from mtl.scoring.score import TaskScore, average, score_task
+from mtl.scoring.values import loss_nats_per_token
 from mtl.tasks.task import Answer, Split, Task
 
 Selection = list[tuple[Task, Split, "EncodedSplit | None"]]
@@ -67,7 +68,8 @@ def answer(
             world=world,
             decode=decode,
         )
-        return Answered(answers, {"notes": score_notes(split, store)})
+        context = strategy.decoder.context
+        return Answered(answers, {"notes": score_notes(task, split, store, context=context)})
     notes = [split.note] if split.note else []
 
     def own(part: Split) -> list[Answer]:
@@ -98,7 +100,7 @@ class Scorer:
         corpus = strategy.reads == "corpus"
         found = []
         with self.progress.stage("tokenising the selection rows"):
-            for task in [*tasks, *strategy.tasks] if corpus else strategy.tasks:
+            for task in _distinct([*tasks, *strategy.tasks]) if corpus else strategy.tasks:
                 if task.selection is not None:
                     split = limited(task.selection, self.config.evaluation.selection_rows)
                     store = encoded(strategy, task, split, self.config.data)
@@ -111,15 +113,17 @@ class Scorer:
 
         :param named: Whether the average is one over all tasks of the run, and so goes into the record.
         """
-        scores = [
-            self.score(strategy, task, split, store, resamples=0)[0]
-            for task, split, store in selection
-        ]
-        values = {
-            f"{score.task}/selection_{name}": value.value
-            for score in scores
-            for name, value in score.metrics.items()
-        }
+        scores, values = [], dict[str, float]()
+        for task, split, store in selection:
+            score, answered = self.score(strategy, task, split, store, resamples=0)
+            scores.append(score)
+            for name, measured in score.metrics.items():
+                values[f"{task.name}/selection_{name}"] = measured.value
+            if task.kind == "language_modelling":
+                # What training measures too, in the same unit, so that the two curves can lie on one another.
+                values[f"{task.name}/selection_loss_nats_per_token"] = loss_nats_per_token(
+                    answered.answers
+                )
         own = {task.name for task in strategy.tasks}
         value = float(average([score for score in scores if score.task in own])["value"])
         if named:
@@ -154,3 +158,12 @@ class Scorer:
                 strategy, task, split, store, asking, rank=rank, world=world, decode=decode
             )
             return score_task(task, split, answered.answers, resamples=resamples), answered
+
+
+def _distinct(tasks: Sequence[Task]) -> list[Task]:
+    """Of tasks that have the same selection rows under the same name (a corpus that is a task too) the last."""
+    known = {}
+    for task in tasks:
+        own = task.selection.fingerprint if task.selection is not None else None
+        known[task.name, own] = task
+    return list(known.values())

@@ -81,7 +81,9 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
                 store = encoded(model.strategy, task, split, model.data)
                 answered = answer(model.strategy, task, split, store, asking, decode=True)
                 answers = answered.answers
-                score = score_task(task, split, answers, resamples=config.resamples)
+                score = score_task(
+                    task, split, answers, resamples=config.resamples, windows=config.window
+                )
                 found: dict[str, Any] = {**score.as_summary(), **answered.said}
                 if config.prompts == "all" and task.config.prompts:
                     values = _wordings(task, score.metrics[score.primary].value, config, model)
@@ -89,7 +91,12 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
                     found["notes"] = [*found["notes"], _spread(score.primary, values)]
                 if task.name in flagged:
                     parts = score_parts(
-                        task, split, answers, flagged[task.name], resamples=config.resamples
+                        task,
+                        split,
+                        answers,
+                        flagged[task.name],
+                        resamples=config.resamples,
+                        windows=config.window,
                     )
                     found["parts"] = {name: part.as_summary() for name, part in parts.items()}
             scores[task.name] = cast("TaskScores", found)

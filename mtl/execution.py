@@ -327,6 +327,8 @@ class _Fitting:
         title = f"{self.config.strategy['name']}, seed {self.config.seed}"
         with self.progress.stage("drawing the learning curves"):
             draw_curves(folder, title=title)
+            if (folder.path / PRETRAINING).is_dir():
+                draw_curves(RunFolder(folder.path / PRETRAINING), title=f"{title}: {PRETRAINING}")
             conflict = draw_conflict(folder, title=title)
         if conflict is not None:
             folder.say(conflict_table(folder))

@@ -89,8 +89,15 @@ def _by_example(store: EncodedSplit, found: dict[int, Answer]) -> list[Answer]:
     answers: dict[int, Answer] = {}
     for row in range(len(store)):
         example = int(store.examples[row])
-        if example in answers:
-            answers[example] = Answer(value=answers[example].value + found[row].value)  # type: ignore[operator]
-        else:
-            answers[example] = found[row]
+        answers[example] = (
+            _joined(answers[example], found[row]) if example in answers else found[row]
+        )
     return [answers[example] for example in sorted(answers)]
+
+
+def _joined(first: Answer, second: Answer) -> Answer:
+    """The answer to two parts of a document."""
+    return Answer(
+        value=first.value + second.value,  # type: ignore[operator]
+        tokens=tuple(sum(counts) for counts in zip(first.tokens, second.tokens, strict=True)),
+    )

@@ -54,6 +54,8 @@ class TaskScores(TypedDict):
     """Primary metric under each wording of the prompt, the task's own first."""
     parts: NotRequired[dict[str, Any]]
     """Scores of all rows, of the clean ones and of those that stand in the corpus, in this same form."""
+    lower_is_better: NotRequired[list[str]]
+    """Metrics that improve as they fall; absent where none does."""
     notes: NotRequired[list[str]]
     """What a reader of the scores must know: rows cut to the context, rows limited, ..."""
 

@@ -6,7 +6,7 @@ import html
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PLAIN_WIDTH = 120
-LOWER_IS_BETTER = ("bits_per_byte", "perplexity_per_answer")
 RANKED = "accuracy_by_"
 DECODED = ("decoded_accuracy", "invalid_share")
 CONTROLS = {
@@ -145,14 +144,20 @@ def above_references(task: TaskScores) -> bool | None:
     known = [value for value in (task["chance"], task.get("majority")) if value is not None]
     if low is None or high is None or not known:
         return None
-    return high < min(known) if task["primary"] in LOWER_IS_BETTER else low > max(known)
+    falls = task["primary"] in task.get("lower_is_better", [])
+    return high < min(known) if falls else low > max(known)
+
+
+def falling(tasks: Iterable[TaskScores]) -> list[str]:
+    """Metrics that improve as they fall, those that are explained by themselves aside."""
+    names = dict.fromkeys(name for task in tasks for name in task.get("lower_is_better", []))
+    return [name for name in names if name not in DECODED]
 
 
 def score_notes(tasks: Mapping[str, TaskScores]) -> list[str]:
     """What must be known to read the scores of tasks."""
     found = ["* primary metric, the one in the average; [low, high] is the bootstrap 95 % interval"]
-    lower = [n for n in LOWER_IS_BETTER if any(n in task["metrics"] for task in tasks.values())]
-    if lower:
+    if lower := falling(tasks.values()):
         found.append(f"{', '.join(lower)}: lower is better")
     if any(name.startswith(RANKED) for task in tasks.values() for name in task["metrics"]):
         found.append(

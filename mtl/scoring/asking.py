@@ -16,14 +16,13 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from mtl.config.errors import UserError
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.decoder.writing import write
 from mtl.scoring.likelihood import Likelihood, Request, likelihoods
-from mtl.scoring.metrics import METRICS
+from mtl.scoring.metrics import METRICS, WindowPolicy
 from mtl.scoring.pairs import encode_pair
 from mtl.scoring.prompts import Prompted, Prompts, context_examples
 from mtl.scoring.ranked import best_candidate
@@ -34,7 +33,6 @@ from mtl.tasks.splits import subsample
 from mtl.tasks.task import Answer, Example, Split, Task
 
 Advance = Callable[[int], None]
-Window = Literal["disjoint", "strided"]
 
 THRESHOLD_ROWS = 1000
 """Training rows whose median is a threshold, at most."""
@@ -46,7 +44,7 @@ class Asking:
 
     shots: int | None = None
     """Context examples before each row; None is what each task's protocol says."""
-    window: Window = "disjoint"
+    window: WindowPolicy = "disjoint"
     """How documents longer than the context are cut."""
     start_token: bool = True
     """Whether the end-of-text token stands before each prompt."""
@@ -167,11 +165,12 @@ class _Asking:
         return found
 
     def documents(self, examples: Sequence[Example]) -> list[Answer]:
-        """Negative log-likelihood of each document, and how many tokens it has; the end of it is not predicted."""
+        """Negative log-likelihood of each document and how many tokens were predicted: its own and its end, as in
+        training."""
         requests: list[Request] = []
         ends = []
         for example in examples:
-            tokens = self.vocabulary.encode(example.references[0])
+            tokens = [*self.vocabulary.encode(example.references[0]), self.vocabulary.end]
             requests += windows(
                 tokens, self.vocabulary.end, self.decoder.context, self.asking.window
             )

@@ -14,6 +14,8 @@ from mtl.scoring.text import bleu_of_totals
 
 Array = NDArray[np.float64]
 
+LARGEST_EXPONENT = 700.0
+"""A perplexity above exp of this is given as that: a little above it floating-point numbers end."""
 NEGLIGIBLE = 1e-13
 """A spread below this share of the values' own size is rounding: the values are taken as constant."""
 
@@ -21,11 +23,6 @@ NEGLIGIBLE = 1e-13
 def mean(rows: Array, weights: Array) -> Array:
     """Mean of one number per row; rows (N, 1)."""
     return weights @ rows[:, 0] / weights.sum(axis=1)
-
-
-def exponential_of_mean(rows: Array, weights: Array) -> Array:
-    """Perplexity of one number of nats per row; rows (N, 1)."""
-    return np.exp(mean(rows, weights))
 
 
 def accuracy(rows: Array, weights: Array) -> Array:
@@ -123,3 +120,9 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
     """The quotient, and 0 where the denominator is 0."""
     zeros = np.zeros(np.broadcast_shapes(numerator.shape, denominator.shape))
     return np.divide(numerator, denominator, out=zeros, where=denominator > 0)
+
+
+def perplexity(rows: Array, weights: Array) -> Array:
+    """exp of the nats per unit of the whole text; rows (N, 2) of nats and units."""
+    nats, units = (weights @ rows).T
+    return np.asarray(np.exp(np.minimum(nats / units, LARGEST_EXPONENT)))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from mtl.scoring.likelihood import Request
+from mtl.scoring.metrics import WindowPolicy
 
-Policy = Literal["disjoint", "strided"]
 
-
-def windows(tokens: Sequence[int], first: int, context: int, policy: Policy) -> list[Request]:
+def windows(tokens: Sequence[int], first: int, context: int, policy: WindowPolicy) -> list[Request]:
     """Requests whose continuations are the document's tokens, in order.
 
     - ``disjoint``: windows side by side, a token seeing as little as one before it; lm-evaluation-harness's

@@ -18,10 +18,15 @@ from mtl.config import packages, strategies
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig
-from mtl.config.verb_schema import EvaluateConfig, PredictConfig
+from mtl.config.verb_schema import EvaluateConfig, OverlapConfig, PredictConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
-SCHEMAS = {"fit": FitConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+SCHEMAS = {
+    "fit": FitConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "overlap": OverlapConfig,
+}
 CASES = {
     "unknown strategy": ("fit", ["strategy=task_singal"]),
     "unknown choice of a group": ("fit", ["decoder=tny"]),
@@ -70,6 +75,11 @@ CASES = {
     "evaluate with an unknown task": ("evaluate", ["run=runs/a", "tasks=[shape]"]),
     "predict without anything": ("predict", []),
     "predict with both": ("predict", ["run=runs/a", "text=x", "file=-"]),
+    "overlap of no words": ("overlap", ["n=0"]),
+    "overlap with a rate of one": ("overlap", ["false_positive_rate=1"]),
+    "overlap with a task twice": ("overlap", ["tasks=[colours,colours]"]),
+    "overlap with an unknown task": ("overlap", ["tasks=[colour]"]),
+    "overlap with an unknown corpus": ("overlap", ["corpus=microword"]),
 }
 
 

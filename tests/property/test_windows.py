@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mtl.scoring.windows import Policy, windows
+from mtl.scoring.metrics import WindowPolicy
+from mtl.scoring.windows import windows
 
 FIRST = 7
 POLICIES = pytest.mark.parametrize("policy", ["disjoint", "strided"])
@@ -14,7 +15,9 @@ POLICIES = pytest.mark.parametrize("policy", ["disjoint", "strided"])
 
 @POLICIES
 @given(length=st.integers(0, 70), context=st.integers(1, 20))
-def test_each_token_once_behind_its_predecessors(policy: Policy, length: int, context: int) -> None:
+def test_each_token_once_behind_its_predecessors(
+    policy: WindowPolicy, length: int, context: int
+) -> None:
     tokens = list(range(100, 100 + length))
     cut = windows(tokens, FIRST, context, policy)
     assert [token for window in cut for token in window.continuation] == tokens
@@ -37,7 +40,7 @@ def test_each_token_once_behind_its_predecessors(policy: Policy, length: int, co
 
 
 @POLICIES
-def test_a_document_of_ten_behind_contexts_of_four(policy: Policy) -> None:
+def test_a_document_of_ten_behind_contexts_of_four(policy: WindowPolicy) -> None:
     found = [(w.context, w.continuation) for w in windows(range(10), FIRST, 4, policy)]
     expected = {
         "disjoint": [((7,), (0, 1, 2, 3)), ((3,), (4, 5, 6, 7)), ((5, 6, 7), (8, 9))],

@@ -269,7 +269,7 @@ def test_a_threshold_is_the_median_of_the_training_rows(decoder, vocabulary) -> 
     assert "labels unread" in found.notes[0]
 
 
-def test_a_document_is_predicted_once_and_its_end_is_not(decoder, vocabulary) -> None:
+def test_a_document_is_predicted_once_and_its_end_too(decoder, vocabulary) -> None:
     documents = [
         replace(row("test:0", "", references=(TEXT[0],))),
         row("test:1", "", references=(" ".join(TEXT * 5),)),
@@ -281,12 +281,12 @@ def test_a_document_is_predicted_once_and_its_end_is_not(decoder, vocabulary) ->
         split(*documents),
         Asking(),
     )
-    tokens = vocabulary.encode(TEXT[0])
+    tokens = [*vocabulary.encode(TEXT[0]), vocabulary.end]
     assert asked.answers[0].value == pytest.approx(
         slow_nats(decoder, [vocabulary.end], tokens), abs=1e-4
     )
     assert [answer.tokens for answer in asked.answers] == [
-        (len(vocabulary.encode(d.references[0])),) for d in documents
+        (len(vocabulary.encode(d.references[0])) + 1,) for d in documents
     ]
     strided = ask(
         decoder,

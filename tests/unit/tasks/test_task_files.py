@@ -17,8 +17,8 @@ from .conftest import names, read_suite_file, read_task_file
 
 METRICS = {
     *("accuracy", "matthews", "f1", "macro_f1", "pearson", "spearman", "exact_match", "token_f1"),
-    *("bleu", "rouge_1", "rouge_2", "rouge_l", "bits_per_byte"),
-    *("greedy_accuracy", "perplexity_per_answer"),
+    *("bleu", "rouge_1", "rouge_2", "rouge_l", "bits_per_byte", "perplexity_per_word"),
+    *("perplexity_per_token", "greedy_accuracy", "perplexity_per_answer"),
 }
 HUB_ONLY = {"cbt_common_nouns", "cbt_named_entities", "coqa", "natural_questions"}
 """No file of the data folder has their rows; tests/integration/test_protocols.py makes some up."""
