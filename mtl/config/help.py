@@ -30,6 +30,10 @@ EXAMPLES = {
         "run=RUN_DIR task=rte 'text={premise: It rains., hypothesis: It is wet.}'",
         "run=RUN_DIR task=sst2 file=rows.jsonl",
     ),
+    "python -m mtl.export": (
+        "run=RUN_DIR to=DIR                        then AutoModelForCausalLM.from_pretrained(DIR)",
+        "run=RUN_DIR to=DIR checkpoint=last",
+    ),
 }
 
 

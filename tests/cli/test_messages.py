@@ -18,10 +18,15 @@ from mtl.config import packages, strategies
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig
-from mtl.config.verb_schema import EvaluateConfig, PredictConfig
+from mtl.config.verb_schema import EvaluateConfig, ExportConfig, PredictConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
-SCHEMAS = {"fit": FitConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+SCHEMAS = {
+    "fit": FitConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "export": ExportConfig,
+}
 CASES = {
     "unknown strategy": ("fit", ["strategy=task_singal"]),
     "unknown choice of a group": ("fit", ["decoder=tny"]),
@@ -70,6 +75,9 @@ CASES = {
     "evaluate with an unknown task": ("evaluate", ["run=runs/a", "tasks=[shape]"]),
     "predict without anything": ("predict", []),
     "predict with both": ("predict", ["run=runs/a", "text=x", "file=-"]),
+    "export without anything": ("export", []),
+    "export with a bad checkpoint": ("export", ["run=runs/a", "to=out", "checkpoint=first"]),
+    "export with an unknown key": ("export", ["run=runs/a", "too=out"]),
 }
 
 
