@@ -18,7 +18,13 @@ from mtl.config import packages, strategies
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig
-from mtl.config.verb_schema import EvaluateConfig, GenerateConfig, OverlapConfig, PredictConfig
+from mtl.config.verb_schema import (
+    EvaluateConfig,
+    ExportConfig,
+    GenerateConfig,
+    OverlapConfig,
+    PredictConfig,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
 SCHEMAS = {
@@ -27,6 +33,7 @@ SCHEMAS = {
     "predict": PredictConfig,
     "overlap": OverlapConfig,
     "generate": GenerateConfig,
+    "export": ExportConfig,
 }
 CASES = {
     "unknown strategy": ("fit", ["strategy=task_singal"]),
@@ -92,6 +99,9 @@ CASES = {
     ),
     "generate with an empty stop text": ("generate", ["run=runs/a", "stop=[a,'']"]),
     "generate with one stop text and no list": ("generate", ["run=runs/a", "stop=a"]),
+    "export without anything": ("export", []),
+    "export with a bad checkpoint": ("export", ["run=runs/a", "to=out", "checkpoint=first"]),
+    "export with an unknown key": ("export", ["run=runs/a", "too=out"]),
 }
 
 
