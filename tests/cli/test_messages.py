@@ -18,10 +18,15 @@ from mtl.config import packages, strategies
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig
-from mtl.config.verb_schema import EvaluateConfig, PredictConfig
+from mtl.config.verb_schema import EvaluateConfig, PredictConfig, PrepareConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
-SCHEMAS = {"fit": FitConfig, "evaluate": EvaluateConfig, "predict": PredictConfig}
+SCHEMAS = {
+    "fit": FitConfig,
+    "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
+    "prepare": PrepareConfig,
+}
 CASES = {
     "unknown strategy": ("fit", ["strategy=task_singal"]),
     "unknown choice of a group": ("fit", ["decoder=tny"]),
@@ -70,6 +75,12 @@ CASES = {
     "evaluate with an unknown task": ("evaluate", ["run=runs/a", "tasks=[shape]"]),
     "predict without anything": ("predict", []),
     "predict with both": ("predict", ["run=runs/a", "text=x", "file=-"]),
+    "files without a file": ("prepare", ["corpus.kind=files"]),
+    "files of another kind": ("fit", ["corpus.files=[a.txt]", "corpus.exclude_domains=[a.org]"]),
+    "unknown cleaning rule": ("prepare", ["corpus.clean.gopher_quality.min_word=3"]),
+    "cleaning rule out of range": ("prepare", ["corpus.clean.gopher_repetition.top_2gram=2"]),
+    "share that is no share": ("prepare", ["corpus.held_out=1"]),
+    "prepare with a key of fit": ("prepare", ["strategy=mt_dnn"]),
 }
 
 
