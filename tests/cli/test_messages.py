@@ -24,6 +24,7 @@ from mtl.config.verb_schema import (
     GenerateConfig,
     OverlapConfig,
     PredictConfig,
+    PrepareConfig,
 )
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
@@ -34,6 +35,7 @@ SCHEMAS = {
     "overlap": OverlapConfig,
     "generate": GenerateConfig,
     "export": ExportConfig,
+    "prepare": PrepareConfig,
 }
 CASES = {
     "unknown strategy": ("fit", ["strategy=task_singal"]),
@@ -102,6 +104,12 @@ CASES = {
     "export without anything": ("export", []),
     "export with a bad checkpoint": ("export", ["run=runs/a", "to=out", "checkpoint=first"]),
     "export with an unknown key": ("export", ["run=runs/a", "too=out"]),
+    "files without a file": ("prepare", ["corpus.kind=files"]),
+    "files of another kind": ("fit", ["corpus.files=[a.txt]", "corpus.exclude_domains=[a.org]"]),
+    "unknown cleaning rule": ("prepare", ["corpus.clean.gopher_quality.min_word=3"]),
+    "cleaning rule out of range": ("prepare", ["corpus.clean.gopher_repetition.top_2gram=2"]),
+    "share that is no share": ("prepare", ["corpus.held_out=1"]),
+    "prepare with a key of fit": ("prepare", ["strategy=mt_dnn"]),
 }
 
 
