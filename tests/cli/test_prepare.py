@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +162,16 @@ def test_nothing_left(data: Path, tmp_path: Path) -> None:
         "  a rule is switched off by null, such as corpus.clean.c4=null",
     ]
     assert not list((tmp_path / "cache").glob("corpus-*"))
+
+
+def test_the_word_overlap_leads_to_another_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[list[str]] = []
+    other = types.ModuleType("mtl.overlapping")
+    other.main = lambda: called.append(list(sys.argv))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mtl.overlapping", other)
+    monkeypatch.setattr(sys, "argv", ["prepare", "overlap", "n=13"])
+    prepare.main()
+    assert called == [["prepare", "n=13"]]
 
 
 def test_a_corpus_of_tasks_rows_is_refused() -> None:

@@ -93,6 +93,12 @@ def test_repetition_thresholds(rule: str, at: str, beyond: str, reason: str) -> 
     assert broken_repetition(beyond, only(REPETITION)) is None
 
 
+def test_lines_of_blanks_are_no_lines_that_repeat() -> None:
+    text = " \n a b \n \n c d \n \n e f \n \n g h"
+    assert broken_repetition(text, only(REPETITION, duplicate_lines=0.3)) is None
+    assert broken_repetition(" \n \n ", REPETITION) is None
+
+
 @pytest.mark.parametrize("n", range(5, 11))
 def test_repeated_runs_at_their_threshold(n: int) -> None:
     rule = f"duplicate_{n}gram"
