@@ -51,12 +51,13 @@ class Scorer:
 
         :param named: Whether the average is one over all tasks of the run, and so goes into the record.
         """
-        scores, values = [], {}
+        scores: list[TaskScore] = []
+        values: dict[str, float] = {}
         for task, split, store in selection:
             score, answers = self.score(strategy, task, split, store, resamples=0)
             scores.append(score)
-            for name, value in score.metrics.items():
-                values[f"{task.name}/selection_{name}"] = value.value
+            for name, found in score.metrics.items():
+                values[f"{task.name}/selection_{name}"] = found.value
             if task.kind == "language_modelling":
                 # What training measures too, in the same unit, so that the two curves can lie on one another.
                 values[f"{task.name}/selection_loss_nats_per_token"] = loss_nats_per_token(answers)

@@ -21,7 +21,7 @@ METRICS = {
     "perplexity_per_token",
 }
 TASKS = [name for name in names("task") if not name.startswith("microworld_")]
-EVALUATION_ONLY = {"wsc273", "lambada", "wikitext2"}
+EVALUATION_ONLY = {"wsc273", "lambada", "wikitext2", "wikitext2_detokenised"}
 
 
 @cache
