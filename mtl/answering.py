@@ -124,7 +124,8 @@ class Scorer:
 
         :param named: Whether the average is one over all tasks of the run, and so goes into the record.
         """
-        scores, values = [], dict[str, float]()
+        scores: list[TaskScore] = []
+        values: dict[str, float] = {}
         for task, split, store in selection:
             score, answered = self.score(strategy, task, split, store, resamples=0)
             scores.append(score)
