@@ -1,7 +1,7 @@
 """Four-way multiple choice about a passage: our likelihoods against lm-evaluation-harness on the same decoder.
 
     python benchmarks/choices.py
-    python benchmarks/choices.py decoder=tiny rows=24 repeats=9 threads=2
+    python benchmarks/choices.py decoder=tiny rows=24 repeats=9 threads=2 passage=150
 
 - *ours*: ``mtl.scoring``: pairs of texts encoded, then their likelihoods over one trie of tokens.
 - *harness*: ``HFLM.loglikelihood`` of lm_eval as it comes, on the Hugging Face folder that the same decoder was written
@@ -48,7 +48,7 @@ DEFAULTS = {
     "rows": "16",
     "each": "1,5",
     "passage": "200",
-    "repeats": "7",
+    "repeats": "5",
     "threads": "1",
     "out": "",
 }

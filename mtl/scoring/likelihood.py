@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mtl.decoder.cache import Behind, KeyValueCache
 from mtl.decoder.gpt import Decoder
-from mtl.scoring.trie import Cost, Row, Trie
+from mtl.scoring.trie import Cost, Row, Shape, Trie
 
 LOGITS = 2**20
 """Logits computed at once: few enough to stay in a processor's cache."""
@@ -186,9 +186,9 @@ class _Reading:
     def _read(self, sequences: range, depth: int) -> None:
         """Sequences that share ``depth`` tokens, which the prefix's cache holds."""
         plan = self.trie.plan(sequences, depth, self.cost, prefixes=self.prefix is not None)
-        rows = [self.trie.row(part, depth) for part in plan.rows]
-        for batch in _batches(rows, self.batch_tokens):
-            self._predict(batch, depth)
+        shapes = [self.trie.shape(part, depth) for part in plan.rows]
+        for batch in _batches(shapes, self.batch_tokens):
+            self._predict([self.trie.row(plan.rows[number], depth) for number in batch], depth)
         for part, reach in plan.prefixes:
             assert self.prefix is not None
             self._predict([self.trie.prefix(part, depth, reach)], depth, keep=True)
@@ -255,21 +255,21 @@ class _Reading:
         self.ledger.write(slots, nats, greedy)
 
 
-def _batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[list[Row]]:
-    """Rows of similar length, the longest first; those without branches, which need no mask, on their own."""
-    batch: list[Row] = []
+def _batches(shapes: Sequence[Shape], batch_tokens: int) -> Iterator[list[int]]:
+    """Numbers of rows of similar length, the longest first; those without branches, which need no mask, apart."""
+    batch: list[int] = []
     padding = 0
-    for row in sorted(rows, key=lambda row: (row.plain, -len(row.tokens))):
+    for number in sorted(range(len(shapes)), key=lambda n: (shapes[n].plain, -shapes[n].tokens)):
         if batch:
-            longest = len(batch[0].tokens)
-            padding += longest - len(row.tokens)
+            longest = shapes[batch[0]]
+            padding += longest.tokens - shapes[number].tokens
             if (
-                row.plain != batch[0].plain
+                shapes[number].plain != longest.plain
                 or padding > PADDING
-                or (len(batch) + 1) * longest > batch_tokens
+                or (len(batch) + 1) * longest.tokens > batch_tokens
             ):
                 yield batch
                 batch, padding = [], 0
-        batch.append(row)
+        batch.append(number)
     if batch:
         yield batch
