@@ -22,24 +22,19 @@ a run, so the overhead of short blocks is an upper bound.
 from __future__ import annotations
 
 import copy
-import json
-import os
-import platform
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning
 import torch
 import yaml
+from _measuring import ROOT, Clocks, machine, write
 from _options import read_options
 
 from mtl.config import schema
@@ -65,7 +60,6 @@ from mtl.tasks.corpus import load_corpus
 from mtl.tasks.loading import load_task
 from mtl.tasks.task import Task
 
-ROOT = Path(__file__).resolve().parent.parent
 SHAPES = {"tiny": (4096, 10), "small": (512, 4)}
 """Tokens of a step and steps of a block, where they are not given: a block should take about a second."""
 DEFAULTS = {
@@ -81,21 +75,6 @@ DEFAULTS = {
     "mlflow": "false",
     "out": "",
 }
-
-
-@dataclass(frozen=True)
-class Clocks:
-    """One moment, or the time between two: wall and processor seconds."""
-
-    wall: float
-    processor: float
-
-    @classmethod
-    def now(cls) -> Clocks:
-        return cls(time.perf_counter(), time.process_time())
-
-    def since(self, start: Clocks) -> Clocks:
-        return Clocks(self.wall - start.wall, self.processor - start.processor)
 
 
 def summarise(
@@ -365,22 +344,6 @@ def difference(one: Strategy, other: Strategy) -> float:
     return max(float((a - b).detach().abs().max()) for a, b in pairs)
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """What the figures depend on beside the code."""
-    return {
-        "processors": os.cpu_count(),
-        "threads": threads,
-        "architecture": platform.machine(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "system": platform.system(),
-        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "pytorch_lightning": pytorch_lightning.__version__,
-        "numpy": np.__version__,
-    }
-
-
 def line(case: Mapping[str, Any], clock: str) -> str:
     """One line of the table."""
     found = case[clock]
@@ -410,7 +373,7 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     result = {
         "command": " ".join(["python benchmarks/whole_loop.py", *words]),
         "options": options,
-        "machine": machine(threads),
+        "machine": machine(threads, "torch", "pytorch-lightning", "numpy"),
         "cases": [],
     }
     print(
@@ -427,11 +390,7 @@ def main(words: Sequence[str]) -> dict[str, Any]:
                 print(line(case, clock), flush=True)
             if case["weights_differ_by"] > 0:
                 print(f"  the weights of the two differ by up to {case['weights_differ_by']:.1e}")
-    now = datetime.now()
-    path = Path(options["out"] or ROOT / f"benchmarks/results/{now:%Y-%m-%d}-whole_loop.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"written to {path}")
+    write(result, "whole_loop", options["out"])
     return result
 
 

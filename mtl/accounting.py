@@ -27,7 +27,7 @@ def summarise(
     trainings: Trainings,
     trained: Sequence[Trained],
     scores: Sequence[TaskScore],
-    notes: Mapping[str, list[str]],
+    said: Mapping[str, Mapping[str, Any]],
     *,
     start: Start,
     pretrained: Mapping[str, Any] | None,
@@ -35,6 +35,7 @@ def summarise(
     """The summary of a run whose parts are all trained and whose tasks are scored.
 
     :param trained: What each part left behind, in the order of the parts.
+    :param said: What stands beside the scores of each task, see :class:`mtl.answering.Answered`.
     :param start: Where the run began, pretraining included.
     :param pretrained: Ledger of the language-model stage, where there was one.
     """
@@ -45,7 +46,7 @@ def summarise(
         "status": "finished",
         "panel": "zero-shot" if trainings.model.reads == "corpus" else "supervised",
         "tasks": {
-            score.task: {**score.as_summary(), "notes": notes[score.task]}  # type: ignore[typeddict-item]
+            score.task: {**score.as_summary(), **said[score.task]}  # type: ignore[typeddict-item]
             for score in scores
         },
         "average": average(scores),  # type: ignore[typeddict-item]

@@ -24,7 +24,6 @@ from mtl.data.encoding import Encoded, Purpose
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder import building
-from mtl.decoder.gpt import Decoder
 from mtl.learning import reading, traversal
 from mtl.learning.copies import Copies
 from mtl.learning.strategy import Strategy
@@ -34,6 +33,7 @@ from mtl.tasks import closed
 from mtl.tasks.corpus import corpus_task_config, load_corpus
 from mtl.tasks.loading import load_task
 from mtl.tasks.overlap import Overlap, exclude_overlap, find_overlap
+from mtl.tasks.stored import sample
 from mtl.tasks.task import Answer, Example, Split, Task
 
 
@@ -121,15 +121,22 @@ def make_vocabulary(config: FitConfig, loaded: Loaded) -> Vocabulary:
     """The base vocabulary of a run, the same for every strategy on the same tasks.
 
     A trained one learns from the training rows of the tasks, as segments and as text; where no task has any, from
-    the corpus.
+    the corpus. One that is loaded keeps no token that an earlier run's strategy added.
     """
     if config.tokenizer.kind == "folder":
-        return load_vocabulary(config.tokenizer)
+        return load_vocabulary(config.tokenizer).base
     tasks = [task for task in loaded.tasks if task.train is not None] or loaded.trained
+    return train_vocabulary(config.tokenizer, tasks, config.data.cache)
+
+
+def train_vocabulary(
+    config: TokenizerConfig, tasks: Iterable[Task], root: str | None
+) -> Vocabulary:
+    """A vocabulary of the training rows of some tasks; of a large corpus on disk an even sample is enough."""
     return Vocabulary.train(
-        (text for task in tasks if task.train for text in _texts(task.train.examples)),
-        config.tokenizer.vocabulary,
-        root=config.data.cache,
+        (text for task in tasks if task.train for text in _texts(sample(task.train.examples))),
+        config.vocabulary,
+        root=root,
     )
 
 
@@ -143,27 +150,6 @@ def load_vocabulary(config: TokenizerConfig) -> Vocabulary:
         )
     with written(f"tokenizer.folder={config.folder}", config.folder):
         return Vocabulary.load(config.folder)
-
-
-def base_decoder(config: DecoderConfig, base: Vocabulary, seed: int) -> Decoder:
-    """A decoder with an embedding for each token of ``base``: drawn, or from a pretrained folder of that vocabulary.
-
-    :raises UserError: A pretrained decoder of another vocabulary or shape.
-    """
-    if config.pretrained is None:
-        return building.new_decoder(config, base.size, seed=seed)
-    from mtl.decoder.huggingface import load_pretrained
-
-    with written(f"decoder.pretrained={config.pretrained}", config.pretrained):
-        decoder, size = load_pretrained(config)
-    if size != base.base_size:
-        raise UserError(
-            f"the pretrained decoder knows {size} tokens, the tokenizer {base.base_size}",
-            where=f"decoder.pretrained={config.pretrained}",
-            hints=["give the tokenizer it was trained with: tokenizer=folder tokenizer.folder=DIR"],
-        )
-    decoder.resize_vocabulary(base.size, seed)
-    return decoder
 
 
 def each_alone(strategy: Strategy) -> bool:
@@ -253,9 +239,15 @@ def limited(split: Split, rows: int | None) -> Split:
     return replace(split, examples=split.examples[:rows], fingerprint=digest, note=note)
 
 
-def score_notes(split: Split, store: EncodedSplit) -> list[str]:
-    """What a reader of the scores on a split must know: how it was cut, and which rows lost tokens."""
+def score_notes(task: Task, split: Split, store: EncodedSplit, *, context: int) -> list[str]:
+    """What a reader of the scores on a split must know: how it was cut, which rows lost tokens, and how much of a
+    document a prediction sees.
+
+    :param context: Tokens of a window at most.
+    """
     notes = [split.note] if split.note else []
+    if task.kind == "language_modelling":
+        notes.append(f"documents in disjoint windows of at most {context} tokens")
     if store.cut_rows:
         notes.append(
             f"{store.cut_rows} of {len(store)} rows lost {store.cut_tokens} tokens beyond the context"
@@ -283,6 +275,14 @@ def load_weights(strategy: Strategy, checkpoint: Path) -> None:
     :raises UserError: no such checkpoint, or one of another shape.
     """
     saved = read_checkpoint(checkpoint)["state_dict"]
+    size = strategy.vocabulary.size
+    for key, weight in saved.items():
+        if key.endswith("decoder.token_embedding.weight") and weight.shape[0] != size:
+            raise UserError(
+                f"the checkpoint knows {weight.shape[0]} tokens, the run's tokenizer {size}",
+                where=str(checkpoint),
+                hints=["the tokenizer/ in the run folder is not the one the run was trained with"],
+            )
     weights = {
         key.removeprefix("strategy."): value
         for key, value in saved.items()

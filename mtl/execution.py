@@ -10,9 +10,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from mtl.accounting import summarise
-from mtl.answering import Scorer
+from mtl.answering import Scorer, encoded
 from mtl.assembly import (
-    encode_split,
     limited,
     load_data,
     load_weights,
@@ -21,7 +20,6 @@ from mtl.assembly import (
     read_checkpoint,
     save_answers,
     save_model,
-    score_notes,
 )
 from mtl.claiming import (
     for_other_processes,
@@ -277,11 +275,11 @@ class _Fitting:
             self._gather(folder, name)
         best = config.evaluation.checkpoint == "best" and folder.best_checkpoint.is_file()
         load_weights(self.model, folder.best_checkpoint if best else folder.last_checkpoint)
-        scores, notes = [], {}
+        scores, said = [], {}
         for task in self.loaded.tasks:
             split = limited(task.report, config.evaluation.rows)
-            store = encode_split(self.model, task, split, "answer", config.data)
-            score, answers = self.scorer.score(
+            store = encoded(self.model, task, split, config.data)
+            score, answered = self.scorer.score(
                 self.model,
                 task,
                 split,
@@ -291,15 +289,15 @@ class _Fitting:
                 decode=True,
             )
             scores.append(score)
-            notes[task.name] = score_notes(split, store)
-            save_answers(folder, task, split, answers)
+            said[task.name] = answered.said
+            save_answers(folder, task, split, answered.answers)
         summary = summarise(
             config,
             self.loaded,
             self.trainings,
             trained,
             scores,
-            notes,
+            said,
             start=self.start,
             pretrained=pretrained,
         )
@@ -329,6 +327,8 @@ class _Fitting:
         title = f"{self.config.strategy['name']}, seed {self.config.seed}"
         with self.progress.stage("drawing the learning curves"):
             draw_curves(folder, title=title)
+            if (folder.path / PRETRAINING).is_dir():
+                draw_curves(RunFolder(folder.path / PRETRAINING), title=f"{title}: {PRETRAINING}")
             conflict = draw_conflict(folder, title=title)
         if conflict is not None:
             folder.say(conflict_table(folder))

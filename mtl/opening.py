@@ -39,7 +39,7 @@ def _of_run(run: str, checkpoint: str) -> LanguageModel:
     folder = RunFolder.open(run, where=f"run={run}")
     best = checkpoint == "best" and folder.best_checkpoint.is_file()
     _, strategy = restore(folder.path, folder.best_checkpoint if best else folder.last_checkpoint)
-    if not any(name.startswith("decoder.") for name in strategy.state_dict()):
+    if "" not in strategy.decoders():
         raise UserError(
             "that run has a decoder for each task, so there is no one decoder that reads and writes text",
             where=f"run={run}",

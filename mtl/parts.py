@@ -10,7 +10,6 @@ import numpy as np
 
 from mtl.assembly import (
     Loaded,
-    base_decoder,
     each_alone,
     encode_split,
     load_data,
@@ -32,7 +31,7 @@ from mtl.learning.copies import Copies
 from mtl.learning.strategy import Stage, Strategy
 from mtl.record.folder import RunFolder
 from mtl.record.summary import read_summary
-from mtl.starting import Start
+from mtl.starting import Start, base_decoder
 from mtl.tasks.task import Task
 
 

@@ -62,6 +62,8 @@ def _answers(strategy: Any, task: Any, examples: list[Example]) -> tuple[list[An
     from mtl.data.store import EncodedSplit
     from mtl.learning.evaluation import answer_split
 
+    if strategy.reads == "corpus":
+        return _asked(strategy, task, examples)
     vocabulary, context = strategy.vocabulary, strategy.decoder.context
     store = EncodedSplit.build(
         examples,
@@ -69,6 +71,18 @@ def _answers(strategy: Any, task: Any, examples: list[Example]) -> tuple[list[An
     )
     cut = [store[index].cut for index in range(len(store))]
     return answer_split(strategy, task, store, batch_tokens=8192), cut
+
+
+def _asked(strategy: Any, task: Any, examples: list[Example]) -> tuple[list[Answer], list[int]]:
+    """As :func:`_answers`, of a language model that is asked by the task's protocol."""
+    from mtl.learning.evaluation import evaluating
+    from mtl.scoring.asking import Asking, ask
+    from mtl.tasks.task import Split
+
+    with evaluating(strategy):
+        split = Split("inputs", tuple(examples), "")
+        asked = ask(strategy.decoder, strategy.vocabulary, task, split, Asking())
+    return asked.answers, asked.cut
 
 
 def _definition(config: PredictConfig, fitted: FitConfig) -> TaskConfig:

@@ -15,7 +15,6 @@ from mtl.answering import Scorer
 from mtl.assembly import Loaded, encode_split
 from mtl.claiming import launched_together
 from mtl.config.schema import FitConfig
-from mtl.data import cache
 from mtl.data.loader import planned_totals
 from mtl.data.mixture import Schedule
 from mtl.data.plan import Plan
@@ -27,6 +26,7 @@ from mtl.record.files import to_json, write_atomically
 from mtl.record.folder import RunFolder
 from mtl.record.progress import Progress
 from mtl.starting import Start
+from mtl.storage import cache
 
 FOLDER = "pretraining"
 """Folder of a run that says how its decoder was pretrained."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mtl.assembly import Loaded, base_decoder, make_vocabulary, read_checkpoint, written
+from mtl.assembly import Loaded, make_vocabulary, read_checkpoint, written
 from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig, FitConfig
 from mtl.data.vocabulary import Vocabulary
-from mtl.decoder.building import keep_layers
+from mtl.decoder.building import keep_layers, new_decoder
 from mtl.decoder.gpt import Decoder
 from mtl.learning.strategy import Strategy
 from mtl.record.folder import RunFolder
@@ -70,6 +70,63 @@ class Start:
         strategy.load_state_dict(known, strict=False)
 
 
+def base_decoder(config: DecoderConfig, base: Vocabulary, seed: int) -> Decoder:
+    """A decoder with an embedding for each token of ``base``: drawn, or from a pretrained folder of that vocabulary.
+
+    :raises UserError: A pretrained decoder of another vocabulary or shape.
+    """
+    if config.pretrained is None:
+        return new_decoder(config, base.size, seed=seed)
+    return pretrained_decoder(config, base, seed)[0]
+
+
+def pretrained_decoder(
+    config: DecoderConfig, base: Vocabulary, seed: int
+) -> tuple[Decoder, dict[str, Tensor]]:
+    """The decoder of a pretrained folder with an embedding for each token of ``base``, and the (D,) embeddings of the
+    tokens that the strategy of an exported run had added.
+
+    A decoder that knows the text's tokens alone gets new embeddings for the special tokens it lacks.
+
+    :raises UserError: A decoder of another vocabulary or shape.
+    """
+    from mtl.decoder.huggingface import load_pretrained, local_folder
+
+    name = str(config.pretrained)
+    where = f"decoder.pretrained={name}"
+    with written(where, name):
+        decoder, size = load_pretrained(config)
+        folder = local_folder(name)
+        there = Vocabulary.load(folder) if Vocabulary.is_in(folder) else None
+    known = {} if there is None else there.added
+    right = (
+        f"give the tokenizer it was trained with: tokenizer=folder tokenizer.folder="
+        f"{'DIR' if there is None else folder}"
+    )
+    if size not in (base.base_size, base.size, base.size + len(known)):
+        raise UserError(
+            f"the pretrained decoder knows {size} tokens, the tokenizer {base.base_size}"
+            f" ({base.size} with special tokens)",
+            where=where,
+            hints=[right],
+        )
+    if there is not None and not there.reads_like(base):
+        raise UserError(
+            f"the tokenizer is not the one of the pretrained decoder, though both know {base.base_size} tokens",
+            where=where,
+            hints=[right],
+        )
+    rows = decoder.token_embedding.weight.detach()
+    added = {token: rows[i].clone() for token, i in known.items() if i < size}
+    if size > base.size:
+        decoder.token_embedding = nn.Embedding.from_pretrained(
+            rows[: base.size].clone(), freeze=False
+        )
+    else:
+        decoder.resize_vocabulary(base.size, seed)
+    return decoder, added
+
+
 def starting_point(config: FitConfig, loaded: Loaded, *, pretrains: bool = False) -> Start:
     """The starting point a config names.
 
@@ -95,8 +152,12 @@ def starting_point(config: FitConfig, loaded: Loaded, *, pretrains: bool = False
     if config.init_from is not None:
         return _of_run(config, config.init_from)
     base = make_vocabulary(config, loaded)
-    decoder = base_decoder(config.decoder, base, config.seed)
-    return Start(base, decoder, config.seed, layers=config.pretrain.layers)
+    added: dict[str, Tensor] = {}
+    if config.decoder.pretrained is None:
+        decoder = base_decoder(config.decoder, base, config.seed)
+    else:
+        decoder, added = pretrained_decoder(config.decoder, base, config.seed)
+    return Start(base, decoder, config.seed, layers=config.pretrain.layers, added=added)
 
 
 def _of_run(config: FitConfig, path: str) -> Start:

@@ -26,6 +26,8 @@ from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
+from mtl.learning.asked import Asked
+from mtl.learning.reading import heads_layout
 from mtl.learning.readout import hidden_states, label_nats, text_answers
 from mtl.learning.strategy import Stage, Strategy
 from mtl.learning.traversal import ExtractHeads, label_weights, traversed
@@ -89,6 +91,13 @@ class PretrainFinetune(Strategy):
         if task.is_open:
             return text_answers(self.decoder, batch, task, self.vocabulary)
         return self.heads.answers(hidden_states(self.decoder, batch), batch, task)
+
+    def asked(self, task: Task) -> Asked | None:
+        layout = heads_layout(self.vocabulary, choices=task.kind == "multiple_choice")
+        if task.is_open:
+            return Asked(layout)
+        head, both = self.heads.heads[task.name], task.config.symmetric
+        return Asked(layout, head=head, head_name=task.name, both_orders=both)
 
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         return () if task.is_open else self.heads.heads[task.name].parameters()

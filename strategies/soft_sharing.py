@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -101,6 +101,9 @@ class SoftSharing(HeadedStrategy):
         if self.alpha is None:
             return self._towers()[index]
         return Stitched(self._towers(), self.alpha, index)
+
+    def decoders(self) -> Mapping[str, Decoder]:
+        return {task.name: self.decoder_of(task) for task in self.tasks}
 
     def losses(self, batch: Batch) -> Tensor:
         losses = torch.zeros(len(batch.task), device=batch.task.device)

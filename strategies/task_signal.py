@@ -29,6 +29,7 @@ from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder, draw_normal
+from mtl.learning.asked import Asked
 from mtl.learning.reading import Layout, as_text
 from mtl.learning.textual import TextualStrategy
 from mtl.tasks.task import Example, Task
@@ -88,14 +89,9 @@ class TaskSignal(TextualStrategy):
     def encode(
         self, example: Example, task: Task, vocabulary: Vocabulary, context: int, purpose: Purpose
     ) -> list[Encoded]:
-        layout = Layout(
-            opening=self._opening(self._told(task, example.row), vocabulary),
-            separator=vocabulary.delimiter,
-            closing=(vocabulary.extract,),
-        )
         return as_text(
             example.segments,
-            layout,
+            self._layout(self._told(task, example.row), vocabulary),
             example,
             task,
             vocabulary,
@@ -121,6 +117,11 @@ class TaskSignal(TextualStrategy):
         texts = {word: task.config.answers[index] for index, word in enumerate(own)}
         every = [word for known in self.tasks for word in self._arbitrary_words(known)]
         return {self.vocabulary.special(word): texts.get(word, word) for word in every}
+
+    def asked(self, task: Task) -> Asked | None:
+        words = [self.vocabulary.special(word) for word in self._arbitrary_words(task)]
+        vector = self.vectors[task.name] if self.signal == "vector" else None
+        return Asked(self._layout(task, self.vocabulary), words=tuple(words), vector=vector)
 
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         return (self.vectors[task.name],) if self.signal == "vector" else ()
@@ -163,6 +164,10 @@ class TaskSignal(TextualStrategy):
 
     def _shown(self, task: Task) -> str:
         return _instruction(task) if self.signal == "text" else task.name
+
+    def _layout(self, task: Task, vocabulary: Vocabulary) -> Layout:
+        opening = self._opening(task, vocabulary)
+        return Layout(opening, vocabulary.delimiter, closing=(vocabulary.extract,))
 
     def _opening(self, task: Task, vocabulary: Vocabulary) -> tuple[int, ...]:
         if self.signal == "token":

@@ -51,6 +51,7 @@ def command(
     function: Callable[[Schema], int | None],
     *,
     describe: str,
+    name: str | None = None,
 ) -> NoReturn:
     """Run a verb: check the command line, compose, call ``function``, and exit with its status.
 
@@ -60,12 +61,15 @@ def command(
     :param config_name: Name of the primary config; ``python -m mtl.<config_name>`` is the command.
     :param schema: The dataclass that ``function`` is called with.
     :param describe: One sentence for ``--help``.
+    :param name: What stands behind ``python -m mtl.`` where that is not the name of the config: ``prepare overlap``.
     """
     outcome: list[int] = []
     arguments = sys.argv[1:]
     scratch: list[str] = []
     try:
-        prepared = _prepare(config_name, schema, arguments, describe, scratch)
+        prepared = _prepare(
+            config_name, schema, arguments, scratch, name=name or config_name, describe=describe
+        )
         if prepared is None:
             sys.exit(0)
         sys.argv[1:] = prepared
@@ -110,7 +114,13 @@ def report(error: BaseException) -> int:
 
 
 def _prepare(
-    config_name: str, schema: type, arguments: Sequence[str], describe: str, scratch: list[str]
+    config_name: str,
+    schema: type,
+    arguments: Sequence[str],
+    scratch: list[str],
+    *,
+    name: str,
+    describe: str,
 ) -> list[str] | None:
     """Check the command line and write it out for Hydra; None where help was asked for and given."""
     given = _parse(arguments)
@@ -124,11 +134,7 @@ def _prepare(
         from mtl.config.help import help_text
 
         composition = Composition(flags.config_name or config_name, config_dir=flags.config_dir)
-        print(
-            help_text(
-                composition, schema, command=f"python -m mtl.{config_name}", describe=describe
-            )
-        )
+        print(help_text(composition, schema, command=f"python -m mtl.{name}", describe=describe))
         return None
     if flags.hydra_help or flags.shell_completion:
         from mtl.config.strategies import store_strategies
@@ -136,7 +142,7 @@ def _prepare(
         store_strategies()
         return list(arguments)
     kept = _kept_flags(flags)
-    name, folder = flags.config_name or config_name, flags.config_dir
+    primary, folder = flags.config_name or config_name, flags.config_dir
     extra = [
         f"--{o.replace('_', '-')}"
         for o in ("config_dir", "config_name", "multirun")
@@ -144,9 +150,9 @@ def _prepare(
     ]
     if (run := resumed_run(given.overrides, extra=extra)) is not None:
         kept += ["--config-dir", run, "--config-name", "config"]
-        name, folder = "config", run
+        primary, folder = "config", run
     search_path = [text for text in given.overrides if text.startswith("hydra.searchpath=")]
-    composition = Composition(name, config_dir=folder, search_path=search_path)
+    composition = Composition(primary, config_dir=folder, search_path=search_path)
     checked = check_config(
         composition, schema, given.overrides, multirun=given.multirun, place="command line"
     )

@@ -99,7 +99,7 @@ METRICS = {
     "multiple_choice": ["accuracy"],
     "ranking": ["accuracy"],
     "regression": ["pearson", "spearman"],
-    "language_modelling": ["bits_per_byte"],
+    "language_modelling": ["bits_per_byte", "perplexity_per_word", "perplexity_per_token"],
 }
 """Metrics of a task that names none; a generated answer has no usual one."""
 

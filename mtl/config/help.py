@@ -24,7 +24,13 @@ EXAMPLES = {
         "resume=RUN_DIR                            go on where it stopped",
         "--config-dir RUN_DIR --config-name config repeat a run",
     ),
-    "python -m mtl.evaluate": ("run=RUN_DIR", "run=RUN_DIR tasks=[lambada] data.root=DIR"),
+    "python -m mtl.evaluate": (
+        "run=RUN_DIR",
+        "run=RUN_DIR tasks=[lambada,wsc273_partial] data.root=DIR",
+        "hf=FOLDER tasks=[sst2,copa] prompts=all  a language model, asked in every wording of the prompt",
+        "hf=FOLDER tasks=[multi30k] shots=4       few-shot, and called so",
+        "hf=FOLDER tasks=[lambada] overlap=overlap.json",
+    ),
     "python -m mtl.predict": (
         "run=RUN_DIR task=sst2 text='A fine film, truly.'",
         "run=RUN_DIR task=rte 'text={premise: It rains., hypothesis: It is wet.}'",
@@ -36,6 +42,20 @@ EXAMPLES = {
         "hf=gpt2 prompt='It rained. TL;DR:' top_k=2 max_new_tokens=100",
         "run=RUN_DIR prompt='Q: Who is cold? A:' temperature=0 'stop=[\"Q:\"]'",
         "run=RUN_DIR file=prompts.txt out=texts.jsonl",
+    ),
+    "python -m mtl.prepare overlap": (
+        "corpus=gutenberg tasks=[lambada,ptb] data.root=DIR",
+        "corpus=gutenberg tasks=[lambada] out=overlap.json",
+    ),
+    "python -m mtl.prepare": (
+        "corpus=gutenberg data.root=DIR",
+        "corpus=files corpus.files=[DIR/*.jsonl.zst] corpus.url=url",
+        "corpus=files corpus.files=[a.txt,b.txt] corpus.clean.c4=null tokenizer.vocabulary=16000",
+        "overlap --help                            which test rows a corpus holds",
+    ),
+    "python -m mtl.export": (
+        "run=RUN_DIR to=DIR                        then AutoModelForCausalLM.from_pretrained(DIR)",
+        "run=RUN_DIR to=DIR checkpoint=last",
     ),
 }
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 from mtl.config.balancing import balance_fits
 from mtl.config.mixing import fraction_names_tasks, mixture_fits
-from mtl.config.schema import FitConfig
+from mtl.config.schema import FitConfig, GopherRepetitionConfig
 from mtl.config.values import Problem
-from mtl.config.verb_schema import EvaluateConfig, GenerateConfig, OverlapConfig, PredictConfig
+from mtl.config.verb_schema import (
+    EvaluateConfig,
+    GenerateConfig,
+    OverlapConfig,
+    PredictConfig,
+    PrepareConfig,
+)
 
 Test = Callable[[float], bool]
 
@@ -18,6 +25,10 @@ NOT_NEGATIVE: tuple[str, Test] = ("0 or more", lambda value: value >= 0)
 POSITIVE: tuple[str, Test] = ("more than 0", lambda value: value > 0)
 BELOW_ONE: tuple[str, Test] = ("at least 0 and below 1", lambda value: 0 <= value < 1)
 SHARE: tuple[str, Test] = ("between 0 and 1", lambda value: 0 <= value <= 1)
+
+INSIDE: tuple[str, Test] = ("more than 0 and below 1", lambda value: 0 < value < 1)
+
+_REPETITION = [field.name for field in fields(GopherRepetitionConfig)]
 
 RANGES: dict[str, tuple[str, Test]] = {
     "seed": NOT_NEGATIVE,
@@ -40,6 +51,27 @@ RANGES: dict[str, tuple[str, Test]] = {
     "tokenizer.vocabulary": ("at least 257, the bytes and one merge", lambda value: value >= 257),
     "corpus.documents": AT_LEAST_ONE,
     "corpus.demonstrations": SHARE,
+    "corpus.held_out": INSIDE,
+    "corpus.clean.c4.min_words_per_line": NOT_NEGATIVE,
+    "corpus.clean.c4.max_word_length": AT_LEAST_ONE,
+    "corpus.clean.c4.min_sentences": NOT_NEGATIVE,
+    "corpus.clean.gopher_quality.min_words": NOT_NEGATIVE,
+    "corpus.clean.gopher_quality.max_words": AT_LEAST_ONE,
+    "corpus.clean.gopher_quality.min_mean_word_length": NOT_NEGATIVE,
+    "corpus.clean.gopher_quality.max_mean_word_length": POSITIVE,
+    "corpus.clean.gopher_quality.max_symbols": NOT_NEGATIVE,
+    "corpus.clean.gopher_quality.max_bullet_lines": SHARE,
+    "corpus.clean.gopher_quality.max_ellipsis_lines": SHARE,
+    "corpus.clean.gopher_quality.min_alphabetic_words": SHARE,
+    "corpus.clean.gopher_quality.min_stop_words": (
+        "from 0 to 8, the number of stop words there are",
+        lambda value: 0 <= value <= 8,
+    ),
+    **{f"corpus.clean.gopher_repetition.{rule}": SHARE for rule in _REPETITION},
+    "corpus.deduplicate.ngram": AT_LEAST_ONE,
+    "corpus.deduplicate.threshold": ("more than 0 and at most 1", lambda value: 0 < value <= 1),
+    "corpus.deduplicate.bands": AT_LEAST_ONE,
+    "corpus.deduplicate.rows": AT_LEAST_ONE,
     "optimizer.learning_rate": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.epsilon": POSITIVE,
@@ -60,7 +92,7 @@ RANGES: dict[str, tuple[str, Test]] = {
     "batch.tokens": AT_LEAST_ONE,
     "batch.accumulate": AT_LEAST_ONE,
     "data.selection_rows": AT_LEAST_ONE,
-    "data.selection_share": ("more than 0 and below 1", lambda value: 0 < value < 1),
+    "data.selection_share": INSIDE,
     "evaluation.times": AT_LEAST_ONE,
     "evaluation.selection_rows": AT_LEAST_ONE,
     "evaluation.rows": AT_LEAST_ONE,
@@ -77,7 +109,7 @@ RANGES: dict[str, tuple[str, Test]] = {
     "top_p": ("more than 0 and at most 1", lambda value: 0 < value <= 1),
     "batch": AT_LEAST_ONE,
     "n": AT_LEAST_ONE,
-    "false_positive_rate": ("more than 0 and below 1", lambda value: 0 < value < 1),
+    "false_positive_rate": INSIDE,
     "batch_tokens": AT_LEAST_ONE,
     "resamples": AT_LEAST_ONE,
 }
@@ -223,6 +255,19 @@ def _prompt_is_a_text(config: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("prompt", "range", "", words)
 
 
+def _files_where_files_are_read(config: dict[str, Any]) -> Iterator[Problem]:
+    reads_files = get(config, "corpus.kind") == "files"
+    files = get(config, "corpus.files")
+    if reads_files and not files:
+        words = "a list of at least one file or pattern where corpus.kind is files"
+        yield Problem("corpus.files", "range", files or [], words)
+    for part in ("files", "url", "exclude_domains"):
+        if not reads_files and (found := get(config, f"corpus.{part}")):
+            yield Problem(f"corpus.{part}", "range", found, "left out unless corpus.kind is files")
+
+
+CORPUS = (_named_part("corpus", "source", "source"), _files_where_files_are_read)
+
 RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
     FitConfig: (
         _heads_divide_width,
@@ -236,7 +281,7 @@ RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
         _tasks_bear_their_names,
         _betas,
         _named_part("tokenizer", "folder", "folder"),
-        _named_part("corpus", "source", "source"),
+        *CORPUS,
     ),
     EvaluateConfig: (_run_or_hf, _tasks_are_a_set, _tasks_bear_their_names),
     PredictConfig: (_text_or_file,),
@@ -247,5 +292,6 @@ RULES: dict[type, tuple[Callable[[dict[str, Any]], Iterator[Problem]], ...]] = {
         _sampled,
         _stop_texts_are_texts,
     ),
-    OverlapConfig: (_tasks_are_a_set, _tasks_bear_their_names),
+    PrepareConfig: (_named_part("tokenizer", "folder", "folder"), *CORPUS),
+    OverlapConfig: (_tasks_are_a_set, _tasks_bear_their_names, *CORPUS),
 }

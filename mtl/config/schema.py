@@ -10,6 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mtl.config.corpus_schema import C4Config as C4Config
+from mtl.config.corpus_schema import CleaningConfig as CleaningConfig
+from mtl.config.corpus_schema import CorpusConfig as CorpusConfig
+from mtl.config.corpus_schema import DeduplicationConfig as DeduplicationConfig
+from mtl.config.corpus_schema import GopherQualityConfig as GopherQualityConfig
+from mtl.config.corpus_schema import GopherRepetitionConfig as GopherRepetitionConfig
 from mtl.config.task_schema import DecodingConfig as DecodingConfig
 from mtl.config.task_schema import HubConfig as HubConfig
 from mtl.config.task_schema import MixtureConfig as MixtureConfig
@@ -90,27 +96,6 @@ class TokenizerConfig:
     """Size of a trained vocabulary in tokens, special tokens aside."""
     folder: str | None = None
     """A Hugging Face tokenizer folder, or one with GPT-2's ``vocab.json`` and ``merges.txt``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusConfig:
-    """Running text for language modelling."""
-
-    name: str
-    """Name of the corpus."""
-    kind: Literal["microworld", "tasks", "source"]
-    """``microworld``: generated text; ``tasks``: training inputs of the chosen tasks without their labels;
-    ``source``: documents of a dataset."""
-    source: SourceConfig | None = None
-    """Where the documents come from (``source`` only)."""
-    text: str = "{{ text }}"
-    """Template of a document (``source`` only)."""
-    documents: int | None = None
-    """At most this many documents."""
-    demonstrations: float = 0.1
-    """Share of documents that contain natural demonstrations of the tasks (``microworld`` only)."""
-    permuted: bool = False
-    """Permute the answers inside the demonstrations: the control (``microworld`` only)."""
 
 
 @dataclass(frozen=True, kw_only=True)

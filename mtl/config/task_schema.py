@@ -155,7 +155,7 @@ class TaskConfig:
     """The order of its two segments has no meaning (classes and scores only): what reads both orders may do so."""
     metrics: list[str] = field(default_factory=list)
     """Names of the metrics, the first is the primary one. Left out: accuracy for classes and choices, pearson and
-    spearman for scores, bits_per_byte for language modelling."""
+    spearman for scores, bits_per_byte, perplexity_per_word and perplexity_per_token for language modelling."""
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     """How a language model that was never taught the task is asked."""
     prompts: dict[str, PromptConfig] = field(default_factory=dict)

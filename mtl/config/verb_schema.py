@@ -34,6 +34,12 @@ class EvaluateConfig:
     """Where data lies."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint is scored."""
+    overlap: str | None = None
+    """JSON file written by ``mtl.prepare overlap out=FILE``: the scores of all rows, of those that do not stand in the
+    corpus and of those that do, side by side."""
+    start_token: bool = True
+    """Whether a language model reads the end-of-text token before each prompt, as before a document. Without, GPT-2 is
+    asked as lm-evaluation-harness asks it."""
     signal: Literal["right", "shuffled", "wrong"] = "right"
     """What tells the tasks apart, for strategies that give a signal: the right one, one drawn for each row, or always
     another task's. The wrong ones are controls and must hurt where the signal matters."""

@@ -14,15 +14,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mtl.config.errors import UserError
-from mtl.data import cache
 from mtl.data.encoding import Encoded
+from mtl.storage import cache
+from mtl.storage.arrays import read_arrays
 from mtl.tasks.task import Example
 
 FORMAT = 1
 """Changes when the arrays on disk change."""
-CHUNK = 2048
-"""Examples encoded at once."""
+CHUNK, CHUNK_CHARACTERS = 2048, 1 << 24
+"""Examples encoded at once, and the characters beyond which fewer are: a corpus may be of whole books."""
 
 TYPES: dict[str, np.dtype[Any]] = {
     "tokens": np.dtype(np.uint32),
@@ -110,7 +110,7 @@ class EncodedSplit(Sequence[Encoded]):
 
         :param key: Names all that the encodings depend on (rows, vocabulary, context, strategy); with it they
             are built once and read from the cache after that. Null keeps them in memory.
-        :param root: The cache folder, see :func:`mtl.data.cache.cache_root`.
+        :param root: The cache folder, see :func:`mtl.storage.cache.cache_root`.
         :param prefetch: Receives the texts of the examples before they are encoded, see
             :meth:`mtl.data.vocabulary.Vocabulary.prefetch`.
         """
@@ -129,7 +129,7 @@ class EncodedSplit(Sequence[Encoded]):
             _write(folder, _blocks(examples, encode, prefetch))
 
         entry = f"encoded-{cache.content_key(FORMAT, key)}"
-        return cls(_read(cache.build(entry, make, root)))
+        return cls(read_arrays(cache.build(entry, make, root), what="cached encodings"))
 
 
 def chunks(tokens: Sequence[int] | np.ndarray, context: int, first: int) -> list[Encoded]:
@@ -155,9 +155,8 @@ def _blocks(
     encode: Callable[[Example], Encoded | Sequence[Encoded]],
     prefetch: Callable[[Iterable[str]], None] | None,
 ) -> Iterable[dict[str, np.ndarray]]:
-    """The arrays of ``CHUNK`` examples at a time."""
-    numbered = enumerate(examples)
-    while chunk := list(itertools.islice(numbered, CHUNK)):
+    """The arrays of a chunk of examples at a time."""
+    for chunk in _chunks(examples):
         if prefetch is not None:
             prefetch(text for _, example in chunk for text in _texts(example))
         encodings, origins = [], []
@@ -169,6 +168,19 @@ def _blocks(
                 origins.append(position)
         if encodings:
             yield _flatten(encodings, origins)
+
+
+def _chunks(examples: Iterable[Example]) -> Iterable[list[tuple[int, Example]]]:
+    chunk: list[tuple[int, Example]] = []
+    characters = 0
+    for position, example in enumerate(examples):
+        chunk.append((position, example))
+        characters += sum(map(len, example.references))
+        if len(chunk) == CHUNK or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def _flatten(encodings: Sequence[Encoded], origins: Sequence[int]) -> dict[str, np.ndarray]:
@@ -232,25 +244,3 @@ def _rewrite(path: Path, old: np.dtype, new: np.dtype) -> None:
         while data := source.read(old.itemsize << 20):
             target.write(np.frombuffer(data, dtype=old).astype(new).tobytes())
     narrow.replace(path)
-
-
-def _read(folder: Path) -> dict[str, np.ndarray]:
-    try:
-        description = json.loads((folder / "arrays.json").read_text())
-        return {
-            name: _map(folder / f"{name}.bin", np.dtype(kind), description["bytes"][name])
-            for name, kind in description["types"].items()
-        }
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"the cached encodings are damaged: {error}",
-            where=str(folder),
-            hints=["remove this folder; it is made again"],
-        ) from error
-
-
-def _map(path: Path, kind: np.dtype, size: int) -> np.ndarray:
-    if (found := path.stat().st_size) != size:
-        raise ValueError(f"{path.name} has {found} bytes where {size} were written")
-    # An empty file cannot be mapped.
-    return np.memmap(path, dtype=kind, mode="r") if size else np.zeros(0, dtype=kind)

@@ -19,13 +19,13 @@ import tokenizers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from mtl.config.errors import UserError
-from mtl.data import cache
+from mtl.storage import cache
 
 START, DELIMITER, EXTRACT, END = "<|start|>", "<|delimiter|>", "<|extract|>", "<|endoftext|>"
 SPECIAL = (START, DELIMITER, EXTRACT, END)
 BYTES = 256
-REMEMBERED = 1 << 18
-"""Texts whose encoding is remembered at most."""
+REMEMBERED = 1 << 25
+"""Characters of the texts whose encoding is remembered at most."""
 
 
 class Vocabulary:
@@ -39,6 +39,7 @@ class Vocabulary:
         self._special = dict(special)
         self._special_ids = frozenset(self._special.values())
         self._remembered: dict[str, list[int]] = {}
+        self._remembered_characters = 0
         self.base_size = base_size
         """Ids of the tokenizer itself; special tokens that it lacks follow after them."""
 
@@ -90,12 +91,14 @@ class Vocabulary:
     def prefetch(self, texts: Iterable[str]) -> None:
         """Encode many texts at once, so that :meth:`encode` finds them ready."""
         new = list(dict.fromkeys(text for text in texts if text not in self._remembered))
-        if len(self._remembered) + len(new) > REMEMBERED:
-            self._remembered = {}
+        characters = sum(map(len, new))
+        if self._remembered_characters + characters > REMEMBERED:
+            self._remembered, self._remembered_characters = {}, 0
         try:
             encodings = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
         except TypeError:
             return  # encode() meets the text again, where the row is known
+        self._remembered_characters += characters
         self._remembered.update(zip(new, (encoding.ids for encoding in encodings), strict=True))
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -146,8 +149,34 @@ class Vocabulary:
         """
         return _extended(self._tokenizer, self.base_size, self._special, tokens)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write a Hugging Face tokenizer folder: ``tokenizer.json`` and ``tokenizer_config.json``."""
+    def reads_like(self, other: Vocabulary) -> bool:
+        """Whether text has the same tokens and ids in both; special tokens aside."""
+        one, two = (vocabulary._tokenizer.get_vocab() for vocabulary in (self, other))
+        special = {*self._special, *other._special}
+        return {k: i for k, i in one.items() if k not in special} == {
+            k: i for k, i in two.items() if k not in special
+        }
+
+    def token_of(self, number: int) -> str | None:
+        """The special token with that id, None for an id of text."""
+        return next((token for token, i in self._special.items() if i == number), None)
+
+    def save(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        beginning: int | None = None,
+        context: int | None = None,
+    ) -> None:
+        """Write a Hugging Face tokenizer folder: ``tokenizer.json`` and ``tokenizer_config.json``.
+
+        transformers reads text with it as we do, special tokens written in a text included
+        (``split_special_tokens``). As for GPT-2, the end token also pads.
+
+        :param beginning: Special token that sequences begin with, which transformers calls ``bos_token``; None for
+            ``<|start|>``.
+        :param context: Longest sequence in tokens; None leaves it open.
+        """
         whole = Tokenizer.from_str(self._tokenizer.to_str())
         for token, number in sorted(self._special.items(), key=lambda item: item[1]):
             whole.add_special_tokens([AddedToken(token, special=True, normalized=False)])
@@ -157,12 +186,23 @@ class Vocabulary:
         whole.save(str(path / "tokenizer.json"))
         config = {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": START,
+            "bos_token": START if beginning is None else self.token_of(beginning),
             "eos_token": END,
+            "pad_token": END,
+            "padding_side": "left",  # a decoder goes on from the right end of a row
+            "split_special_tokens": True,
             "clean_up_tokenization_spaces": False,
             "base_size": self.base_size,
+            **({} if context is None else {"model_max_length": context}),
         }
         (path / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    @staticmethod
+    def is_in(folder: str | os.PathLike[str]) -> bool:
+        """Whether a folder holds a tokenizer."""
+        path = Path(folder)
+        pair = (path / "vocab.json").is_file() and (path / "merges.txt").is_file()
+        return pair or (path / "tokenizer.json").is_file()
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Vocabulary:
@@ -201,7 +241,7 @@ class Vocabulary:
         The same texts and size give the same ids. The result is cached by content.
 
         :param size: At least 256, one id for each byte. A text with few repetitions yields fewer ids.
-        :param root: The cache folder, see :func:`mtl.data.cache.cache_root`.
+        :param root: The cache folder, see :func:`mtl.storage.cache.cache_root`.
         """
         if size < BYTES:
             raise UserError(
@@ -276,6 +316,7 @@ def _load_json(path: Path) -> Vocabulary:
         if token["content"] not in later
         and not (token["content"] in SPECIAL and token["content"] in own)
     ]
+    content["post_processor"] = None  # it adds special tokens, which are never ours
     tokenizer = Tokenizer.from_str(json.dumps(content))
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -106,6 +106,17 @@ class KeyValueCache(Cache):
             key, value = (self._gather(tensor, rows, longest) for tensor in tensors)
             self._layers[layer] = (key, value)
 
+    def rewind(self, length: int) -> None:
+        """Forget what stands behind the first ``length`` tokens of each row."""
+        self.lengths = [min(length, own) for own in self.lengths]
+        self._positions = None
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values so far, (B, heads, S, D/heads); S is the longest row's length."""
+        longest = max(self.lengths)
+        keys, values = self._layers[layer]
+        return keys[:, :, :longest], values[:, :, :longest]
+
     @staticmethod
     def _gather(tensor: Tensor, rows: Sequence[int], longest: int) -> Tensor:
         kept = torch.tensor(rows, device=tensor.device, dtype=torch.long)
@@ -113,6 +124,36 @@ class KeyValueCache(Cache):
         # Written back into the same storage: dropping rows never asks for a second cache.
         tensor[: len(rows), :, :longest] = moved
         return tensor[: len(rows)]
+
+
+class Behind(KeyValueCache):
+    """Rows that go on from one and the same row of another cache, for a single forward pass: nothing is kept.
+
+    Needs its positions given to the forward pass.
+
+    :param prefix: One row, which every token of all B rows sees whole. It is only read.
+    :param mask: (B, 1, T, T) bool, True where the row's token may see the column's, as for a pass without a cache.
+    """
+
+    def __init__(self, prefix: KeyValueCache, mask: Tensor):
+        (length,) = prefix.lengths
+        super().__init__(len(mask), length + mask.shape[-1])
+        self._prefix = prefix
+        self._mask = torch.cat([mask.new_ones(*mask.shape[:3], length), mask], dim=-1)
+
+    def mask(self, tokens: int, device: torch.device) -> Tensor:
+        """(B, 1, T, S + T) bool, S tokens of the prefix first."""
+        return self._mask
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The prefix's keys and values with these behind, (B, heads, S + T, D/heads)."""
+        before = self._prefix.read(layer)
+        after = (key, value)
+        keys, values = (
+            torch.cat([old.expand(len(new), -1, -1, -1), new], dim=2)
+            for old, new in zip(before, after, strict=True)
+        )
+        return keys, values
 
 
 class StateCache(Cache):

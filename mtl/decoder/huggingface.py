@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +87,20 @@ def load_pretrained(config: DecoderConfig) -> tuple[Decoder, int]:
     return decoder, vocabulary_size
 
 
-def save_pretrained(decoder: Decoder, folder: str | Path) -> None:
-    """Write ``config.json`` and ``model.safetensors``, which ``AutoModelForCausalLM.from_pretrained`` loads.
+@dataclass(frozen=True)
+class Writing:
+    """How text is begun, ended and continued with an exported decoder."""
 
-    The head is tied to the token embedding and not stored.
+    beginning: int
+    """Token that sequences begin with."""
+    end: int
+    """Token that ends a text, and pads."""
+    unspoken: tuple[int, ...] = ()
+    """Tokens that no text contains, and that are never written."""
 
-    :raises UserError: where the trunk is not a transformer.
-    """
+
+def check_exportable(decoder: Decoder) -> None:
+    """:raises UserError: transformers has no causal language model that computes what the decoder does."""
     config = decoder.config
     if config.trunk != "transformer":
         raise UserError(
@@ -102,9 +110,33 @@ def save_pretrained(decoder: Decoder, folder: str | Path) -> None:
                 "only decoders with decoder.trunk=transformer can be written as a Hugging Face folder"
             ],
         )
+    if type(decoder) is not Decoder:
+        raise UserError(
+            "transformers has no causal language model whose blocks read other decoders",
+            where=f"decoder {config.name}",
+            hints=["only decoders that compute alone can be written as a Hugging Face folder"],
+        )
+
+
+def save_pretrained(decoder: Decoder, folder: str | Path, writing: Writing | None = None) -> None:
+    """Write ``config.json`` and ``model.safetensors``, which ``AutoModelForCausalLM.from_pretrained`` loads.
+
+    The head is tied to the token embedding and not stored.
+
+    :param writing: Adds ``generation_config.json``, so that ``generate`` begins and ends texts as we do.
+    :raises UserError: as :func:`check_exportable`.
+    """
+    check_exportable(decoder)
+    config = decoder.config
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kind = "gpt2" if config.norm == "pre" else "openai-gpt"
+    ids = {
+        # transformers would otherwise fill in GPT-2's own 50256.
+        "bos_token_id": writing.beginning if writing else None,
+        "eos_token_id": writing.end if writing else None,
+        **({"pad_token_id": writing.end} if writing else {}),
+    }
     written = {
         "architectures": ["GPT2LMHeadModel" if kind == "gpt2" else "OpenAIGPTLMHeadModel"],
         "model_type": kind,
@@ -121,12 +153,13 @@ def save_pretrained(decoder: Decoder, folder: str | Path) -> None:
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
         "tie_word_embeddings": True,
-        # transformers would otherwise fill in GPT-2's own 50256.
-        "bos_token_id": None,
-        "eos_token_id": None,
+        **ids,
         "dtype": str(decoder.token_embedding.weight.dtype).removeprefix("torch."),
     }
-    (folder / "config.json").write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / "config.json", written)
+    if writing is not None:
+        banned = {"suppress_tokens": list(writing.unspoken)} if writing.unspoken else {}
+        _write_json(folder / "generation_config.json", {**ids, **banned})
     weights = {}
     for ours, theirs in _names(decoder, kind):
         tensor = decoder.get_parameter(ours).detach()
@@ -200,6 +233,10 @@ def local_folder(name_or_folder: str) -> Path:
             where="decoder.pretrained",
             hints=[f"the hub said: {reason}"],
         ) from error
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_json(path: Path, name: str) -> dict[str, Any]:

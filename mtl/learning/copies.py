@@ -11,6 +11,7 @@ from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
+from mtl.learning.asked import Asked
 from mtl.learning.strategy import Strategy
 from mtl.tasks.task import Answer, Example, Task
 
@@ -53,6 +54,12 @@ class Copies(Strategy):
 
     def decoded(self, batch: Batch, task: Task) -> list[str] | None:
         return self.of(task).decoded(batch, task)
+
+    def decoders(self) -> Mapping[str, Decoder]:
+        return {task.name: self.of(task).decoder for task in self.tasks}
+
+    def asked(self, task: Task) -> Asked | None:
+        return self.of(task).asked(task)
 
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         return self.of(task).parameters()

@@ -13,7 +13,7 @@ from mtl.data.batch import Batch
 from mtl.data.loader import evaluation_batches
 from mtl.data.store import EncodedSplit
 from mtl.learning.strategy import Strategy
-from mtl.tasks.task import Answer, Task
+from mtl.tasks.task import Answer, Split, Task
 
 Advance = Callable[[int], None]
 """Called with the number of rows that were answered since the last call."""
@@ -64,6 +64,18 @@ def answer_split(
     return _by_example(store, found)
 
 
+def shared_out(
+    split: Split, answer: Callable[[Split], list[Answer]], *, rank: int = 0, world: int = 1
+) -> list[Answer]:
+    """Answers to a split of which each device answers every ``world``-th example, and all receive every answer."""
+    if world == 1:
+        return answer(split)
+    own = answer(replace(split, examples=split.examples[rank::world]))
+    shares: list[list[Answer]] = [[] for _ in range(world)]
+    torch.distributed.all_gather_object(shares, own)
+    return [shares[row % world][row // world] for row in range(len(split.examples))]
+
+
 def _answers(strategy: Strategy, batch: Batch, task: Task, *, decode: bool) -> list[Answer]:
     answers = strategy.answers(batch, task)
     texts = strategy.decoded(batch, task) if decode else None
@@ -77,8 +89,15 @@ def _by_example(store: EncodedSplit, found: dict[int, Answer]) -> list[Answer]:
     answers: dict[int, Answer] = {}
     for row in range(len(store)):
         example = int(store.examples[row])
-        if example in answers:
-            answers[example] = Answer(value=answers[example].value + found[row].value)  # type: ignore[operator]
-        else:
-            answers[example] = found[row]
+        answers[example] = (
+            _joined(answers[example], found[row]) if example in answers else found[row]
+        )
     return [answers[example] for example in sorted(answers)]
+
+
+def _joined(first: Answer, second: Answer) -> Answer:
+    """The answer to two parts of a document."""
+    return Answer(
+        value=first.value + second.value,  # type: ignore[operator]
+        tokens=tuple(sum(counts) for counts in zip(first.tokens, second.tokens, strict=True)),
+    )

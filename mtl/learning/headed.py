@@ -10,8 +10,9 @@ from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
+from mtl.learning.asked import Asked
 from mtl.learning.heads import Heads
-from mtl.learning.reading import for_heads
+from mtl.learning.reading import for_heads, heads_layout
 from mtl.learning.strategy import Strategy
 from mtl.tasks.task import Answer, Example, Task
 
@@ -43,6 +44,11 @@ class HeadedStrategy(Strategy):
 
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         return self.heads.answers(self.decoder, batch, task, self.vocabulary)
+
+    def asked(self, task: Task) -> Asked | None:
+        layout = heads_layout(self.vocabulary, choices=task.kind == "multiple_choice")
+        name = self.heads.head_names[task.name]
+        return Asked(layout, head=self.heads.head_of(task), head_name=name)
 
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         return self.heads.parameters_of(task)

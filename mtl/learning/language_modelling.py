@@ -10,7 +10,10 @@ from mtl.tasks.task import Example, Task
 
 
 class LanguageModelling(TextualStrategy):
-    """One decoder that predicts each next token of documents (GPT-1, equation 1), whatever trains on it later."""
+    """One decoder that predicts each next token of documents (GPT-1, equation 1), whatever trains on it later.
+
+    It learns no task. It is asked one as the task's protocol says (:mod:`mtl.scoring.asking`).
+    """
 
     composition = "mixed"
     reads = "corpus"

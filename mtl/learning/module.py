@@ -143,10 +143,12 @@ class MultiTaskModule(pl.LightningModule):
                 raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
 
     def _count(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> None:
-        """Keep the losses for the record."""
+        """Keep the losses for the record: of running text every token counts the same, as in its held-out loss."""
         with torch.no_grad():
             for batch, loss in zip(batches, losses, strict=True):
                 counted = (batch.weight > 0).float()
+                if self.strategy.reads == "corpus":
+                    counted *= batch.terms
                 self.loss_sums[0].index_add_(0, batch.task, loss.detach() * counted)
                 self.loss_sums[1].index_add_(0, batch.task, counted)
 
@@ -231,7 +233,8 @@ class MultiTaskModule(pl.LightningModule):
         ]
 
     def pop_losses(self) -> dict[str, float]:
-        """Mean loss per task since the last call, over all devices; tasks that were not drawn are absent."""
+        """Mean loss per task since the last call, over all devices; tasks that were not drawn are absent. It is one
+        over examples, of running text one over tokens (nats per token)."""
         totals, counts = self.gathered_loss_sums().sum(0).tolist()
         self.loss_sums.zero_()
         return {
@@ -253,8 +256,8 @@ class MultiTaskModule(pl.LightningModule):
         return {f"balance/{name}_weight": weight for name, weight, present in of_step if present}
 
     def gathered_loss_sums(self) -> Tensor:
-        """(W, 2, K) sums of losses and numbers of examples per task since the last ``pop_losses``, of each of W
-        devices."""
+        """(W, 2, K) sums of losses and numbers of what they are of (examples, tokens of running text) per task since
+        the last ``pop_losses``, of each of W devices."""
         sums = [torch.empty_like(self.loss_sums) for _ in range(self.trainer.world_size)]
         if len(sums) > 1:
             torch.distributed.all_gather(sums, self.loss_sums)

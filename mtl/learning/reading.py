@@ -32,6 +32,12 @@ class Layout:
     """After the last piece."""
 
 
+def heads_layout(vocabulary: Vocabulary, *, choices: bool = False) -> Layout:
+    """Start, segments with a delimiter between them, extract, or, before a choice, one more delimiter."""
+    closing = vocabulary.delimiter if choices else vocabulary.extract
+    return Layout((vocabulary.start,), vocabulary.delimiter, (closing,))
+
+
 def for_heads(
     example: Example, task: Task, vocabulary: Vocabulary, context: int, purpose: Purpose
 ) -> list[Encoded]:
@@ -42,8 +48,7 @@ def for_heads(
     """
     if task.kind == "language_modelling":
         return document(example, vocabulary, context)
-    closing = vocabulary.delimiter if example.choices else vocabulary.extract
-    layout = Layout((vocabulary.start,), vocabulary.delimiter, (closing,))
+    layout = heads_layout(vocabulary, choices=bool(example.choices))
     if task.is_open:
         return [_open(example.segments, layout, example, task, vocabulary, context, purpose)]
     choices, cut_choices = _candidates(example.choices, vocabulary.extract, vocabulary, context)

@@ -75,7 +75,7 @@ def text_answers(
     """Answers of one task read from text: the likeliest of a closed answer space, or decoded greedily.
 
     The score of an answer is its log-probability in nats, end token included. A document's answer is its negative
-    log-likelihood in nats.
+    log-likelihood in nats, and how many tokens that is of, its end token among them.
 
     :param project: The vocabulary projection; the decoder's own where it is None.
     :param offsets: (B, D), see :func:`hidden_states`.
@@ -96,7 +96,10 @@ def text_answers(
     nats = label_nats(hidden, batch, project or decoder.logits)
     by_example = per_example(branch_nats(nats, batch), batch)
     if task.kind == "language_modelling":
-        return [Answer(value=sum(branches)) for branches in by_example]
+        return [
+            Answer(value=sum(branches), tokens=(int(encoded.labelled.sum()),))
+            for branches, encoded in zip(by_example, batch.encoded, strict=True)
+        ]
     answers = []
     for branches in by_example:
         best = min(range(len(branches)), key=branches.__getitem__)

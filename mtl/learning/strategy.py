@@ -19,6 +19,7 @@ from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
+from mtl.learning.asked import Asked
 from mtl.tasks.task import Answer, Example, Task
 
 Composition = Literal["one_task", "every_task", "mixed"]
@@ -122,6 +123,15 @@ class Strategy(nn.Module, ABC):
 
         :param batch: As for :meth:`answers`.
         """
+        return None
+
+    def decoders(self) -> Mapping[str, Decoder]:
+        """Every decoder there is: one that all tasks share has the name ``""``, one of a single task the task's."""
+        return {"": self.decoder}
+
+    def asked(self, task: Task) -> Asked | None:
+        """How the task is put to its decoder and read out, for those who have the decoder without the strategy; None
+        where that cannot be said in these terms."""
         return None
 
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:

@@ -1,7 +1,12 @@
-"""Learning curves of one run as a picture: the loss of each task, and what selection measured, over tokens."""
+"""Learning curves of one run as a picture: the loss of each task, and what selection measured, over tokens.
+
+Of running text the loss on held-out documents is measured too, in the unit of the training loss. Both lie on one axis:
+apart they say over-fitting, together and high under-fitting.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +22,13 @@ SMOOTHED_SHARE = 0.025
 CONFLICT = "conflict/mean_cosine"
 """Key of every entry of metrics.jsonl that is a measurement of conflict, see :mod:`mtl.record.conflict`."""
 
+HELD_OUT = "selection_loss_nats_per_token"
+"""Name, after the task's, of the loss on held-out running text."""
+
 Series = list[tuple[int, float]]
 """(tokens, value) of each logged step."""
 
+HELD_OUT_COLOUR = "#e08a1e"
 LOSS_COLOUR, FAINT_COLOUR, SCORE_COLOURS = "#1f5fa8", "#b9cfe8", ("#d1495b", "#2e933c", "#8a5a9e")
 
 
@@ -46,18 +55,25 @@ def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None)
     last = max(tokens for group in losses.values() for tokens, _ in group) if losses else 0
     scale, unit = token_unit(last)
     for index, (name, panel) in enumerate(zip(names, panels, strict=False)):
+        of_task = dict(scores.get(name, {}))
+        held_out = of_task.pop(HELD_OUT, [])
         _draw_loss(panel, losses.get(name, []), scale)
+        if held_out:
+            _draw_held_out(panel, held_out, scale)
+            # What else is measured of running text follows from the same likelihood.
+            of_task = dict(itertools.islice(of_task.items(), 1))
         panel.set_title(name or "mean of the tasks", fontsize=10, loc="left", fontweight="bold")
         panel.grid(color="#e6e6e6", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)
-        if index % columns == 0:
-            panel.set_ylabel("loss", fontsize=8, color=LOSS_COLOUR)
+        if index % columns == 0 or held_out:
+            unit = " (nats per token)" if held_out else ""
+            panel.set_ylabel(f"loss{unit}", fontsize=8, color=LOSS_COLOUR)
         if index + columns >= len(names):
             panel.set_xlabel(f"tokens{unit}", fontsize=8)
             panel.tick_params(labelbottom=True)
-        if scores.get(name):
-            _draw_scores(panel, scores[name], scale)
+        if of_task:
+            _draw_scores(panel, of_task, scale)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
     if title:
@@ -128,6 +144,22 @@ def _draw_loss(panel: Any, series: Series, scale: float) -> None:
         return
     panel.plot(x, y, color=FAINT_COLOUR, linewidth=0.8)
     panel.plot(x, smoothed(y, half_life), color=LOSS_COLOUR, linewidth=1.6)
+
+
+def _draw_held_out(panel: Any, series: Series, scale: float) -> None:
+    """The second curve of a panel; the two are named in it."""
+    if panel.lines:
+        panel.lines[-1].set_label("training")
+    panel.plot(
+        [tokens / scale for tokens, _ in series],
+        [value for _, value in series],
+        color=HELD_OUT_COLOUR,
+        marker="o",
+        markersize=3.5,
+        linewidth=1.4,
+        label="held out",
+    )
+    panel.legend(fontsize=7, loc="upper right", framealpha=0.8, edgecolor="none")
 
 
 def _draw_scores(panel: Any, scores: dict[str, Series], scale: float) -> None:

@@ -52,6 +52,7 @@ class Progress:
         self._moment: _Moment | None = None
         self._speeds: deque[tuple[float, int]] = deque()
         self._stage: tuple[str, float] | None = None
+        self._portion: tuple[int, int] | None = None
         self._spinner: Any = None
         self._live: Any = None
 
@@ -104,7 +105,7 @@ class Progress:
         Yields a function that shows how far it is, such as ``16 of 48``, behind the text.
         """
         outer, began = self._stage, time.monotonic()
-        self._stage = (text, began)
+        self._stage, self._portion = (text, began), None
 
         def reached(place: str) -> None:
             self._stage = (f"{text} {place}", began)
@@ -112,7 +113,7 @@ class Progress:
         try:
             yield reached
         finally:
-            self._stage = outer
+            self._stage, self._portion = outer, None
             seconds = time.monotonic() - began
             if self._live is not None and seconds > WORTH_A_LINE_SECONDS:
                 self._live.console.print(
@@ -120,6 +121,10 @@ class Progress:
                 )
             if outer is None:
                 self._speeds.clear()  # time spent elsewhere must not count as slow training
+
+    def portion(self, done: int, total: int) -> None:
+        """Show how many bytes of the present stage are done, of ``total``; 0 where nobody knows."""
+        self._portion = (done, total)
 
     def _renderable(self) -> RenderableType:
         from rich.console import Group
@@ -146,7 +151,10 @@ class Progress:
         if self._stage is not None:
             text, began = self._stage
             self._spinner = self._spinner or Spinner("dots")
-            self._spinner.update(text=Text(f"{text} {duration(now - began)}"))
+            done = portion_line(self._portion, now - began)
+            self._spinner.update(text=Text(f"{text} {duration(now - began)}  {done}".rstrip()))
+            if self._portion is not None and self._portion[1]:
+                parts.append(ProgressBar(total=self._portion[1], completed=self._portion[0]))
             parts.append(self._spinner)
         return Group(*parts)
 
@@ -172,6 +180,19 @@ def progress_line(moment: _Moment, speed: float | None) -> str:
         left = max(moment.total_tokens - moment.tokens, 0) / speed
         parts += [f"{count(speed)} tokens/s", f"{duration(left)} left"]
     parts.append(f"lr {moment.learning_rate:.1e}")
+    return "  ".join(parts)
+
+
+def portion_line(portion: tuple[int, int] | None, seconds: float) -> str:
+    """``12.3 M/50.5 M bytes  1.80 M bytes/s  0:21 left``."""
+    if portion is None or not portion[0]:
+        return ""
+    done, total = portion
+    parts = [f"{count(done)}/{count(total)} bytes" if total else f"{count(done)} bytes"]
+    if seconds > 0:
+        parts.append(f"{count(done / seconds)} bytes/s")
+        if total > done:
+            parts.append(f"{duration((total - done) * seconds / done)} left")
     return "  ".join(parts)
 
 

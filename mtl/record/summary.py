@@ -46,6 +46,16 @@ class TaskScores(TypedDict):
     """Primary metric of always giving the answer most frequent in training."""
     bag_of_words: NotRequired[float | None]
     """Primary metric of a bag-of-words model fitted on the same training rows."""
+    shots: NotRequired[int]
+    """Context examples that a language model read before each row; with one or more the score is few-shot."""
+    window: NotRequired[str]
+    """How documents longer than the context were cut."""
+    prompts: NotRequired[dict[str, float]]
+    """Primary metric under each wording of the prompt, the task's own first."""
+    parts: NotRequired[dict[str, Any]]
+    """Scores of all rows, of the clean ones and of those that stand in the corpus, in this same form."""
+    lower_is_better: NotRequired[list[str]]
+    """Metrics that improve as they fall; absent where none does."""
     notes: NotRequired[list[str]]
     """What a reader of the scores must know: rows cut to the context, rows limited, ..."""
 

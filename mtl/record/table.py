@@ -6,7 +6,7 @@ import html
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 PLAIN_WIDTH = 120
-LOWER_IS_BETTER = ("bits_per_byte",)
+RANKED = "accuracy_by_"
 DECODED = ("decoded_accuracy", "invalid_share")
 CONTROLS = {
     "shuffled": "control: signal=shuffled, each row has the signal of a task drawn for it",
@@ -34,8 +34,10 @@ BASELINES = (("majority", "majority"), ("bag_of_words", "bag of words"))
 class Line:
     """One metric of one task, ready to be shown."""
 
+    name: str
+    """Of the task."""
     task: str
-    """Empty below the first line of a task."""
+    """What stands in the first column: empty below the first line of a task."""
     metric: str
     value: str
     references: tuple[str, ...]
@@ -111,13 +113,20 @@ def lines(tasks: Mapping[str, TaskScores]) -> Iterator[Line]:
         for metric in ordered:
             primary = metric == task["primary"]
             yield Line(
-                task=name if metric == ordered[0] else "",
+                name=name,
+                task=_called(name, task) if metric == ordered[0] else "",
                 metric=f"{metric} *" if primary else metric,
                 value=interval(task["metrics"][metric]),
                 references=tuple(score(task.get(key)) if primary else "" for key in keys),  # type: ignore[arg-type]
                 rows=str(task["rows"]) if metric == ordered[0] else "",
                 primary=primary,
             )
+
+
+def _called(name: str, task: TaskScores) -> str:
+    """The task's name, and how many examples were shown where any were: such a score is never zero-shot."""
+    shots = task.get("shots", 0)
+    return f"{name} ({shots}-shot)" if shots else name
 
 
 def interval(value: Value) -> str:
@@ -135,14 +144,26 @@ def above_references(task: TaskScores) -> bool | None:
     known = [value for value in (task["chance"], task.get("majority")) if value is not None]
     if low is None or high is None or not known:
         return None
-    return high < min(known) if task["primary"] in LOWER_IS_BETTER else low > max(known)
+    falls = task["primary"] in task.get("lower_is_better", [])
+    return high < min(known) if falls else low > max(known)
+
+
+def falling(tasks: Iterable[TaskScores]) -> list[str]:
+    """Metrics that improve as they fall, those that are explained by themselves aside."""
+    names = dict.fromkeys(name for task in tasks for name in task.get("lower_is_better", []))
+    return [name for name in names if name not in DECODED]
 
 
 def score_notes(tasks: Mapping[str, TaskScores]) -> list[str]:
     """What must be known to read the scores of tasks."""
     found = ["* primary metric, the one in the average; [low, high] is the bootstrap 95 % interval"]
-    if any(task["primary"] in LOWER_IS_BETTER for task in tasks.values()):
-        found.append(f"{', '.join(LOWER_IS_BETTER)}: lower is better")
+    if lower := falling(tasks.values()):
+        found.append(f"{', '.join(lower)}: lower is better")
+    if any(name.startswith(RANKED) for task in tasks.values() for name in task["metrics"]):
+        found.append(
+            "accuracy_by_...: had the candidates been ranked by the sum of their tokens' log-probabilities, by its "
+            "mean over tokens or characters, or by mutual information"
+        )
     if any(name in task["metrics"] for task in tasks.values() for name in DECODED):
         found.append(
             "decoded_accuracy: of answers written freely rather than ranked; invalid_share: those that are no answer"
@@ -259,7 +280,7 @@ def _score_table(tasks: Mapping[str, TaskScores], *, plain: bool) -> RenderableT
             heading, justify="right" if number > 2 else "left", no_wrap=number in (1, 2)
         )
     for line in lines(tasks):
-        better = above_references(tasks[line.task]) if line.task else None
+        better = above_references(tasks[line.name]) if line.task else None
         table.add_row(
             Text(line.task, style="bold" if line.primary else ""),
             Text(line.metric),

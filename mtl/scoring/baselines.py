@@ -22,6 +22,7 @@ def chance(task: Task, metric: str, split: Split | None = None) -> float:
     byte: 8, a uniform guess over bytes.
 
     :param split: Whose rows; None for the rows that are reported.
+    :raises ValueError: A perplexity: what a uniform guess gets depends on the vocabulary, or on the words.
     """
     examples = (split or task.report).examples
     if metric == "accuracy":
@@ -35,6 +36,8 @@ def chance(task: Task, metric: str, split: Split | None = None) -> float:
             for index in range(task.classes)
         ]
         return math.fsum(shares) / task.classes
+    if not METRICS[metric].has_chance:
+        raise ValueError(f"{metric} has no chance level")
     return BITS_OF_A_BYTE if metric == "bits_per_byte" else 0.0
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from mtl.scoring.baselines import answer_space, chance, majority
 from mtl.scoring.decoded import decoded_metrics
 from mtl.scoring.intervals import Value, bootstrap, generator
-from mtl.scoring.metrics import METRICS, Metric
+from mtl.scoring.metrics import METRICS, Metric, WindowPolicy
+from mtl.scoring.ranked import ranked_metrics
 from mtl.tasks.task import Answer, Example, Split, Task
 
 AVERAGE_OF = "primary metrics rescaled so that chance = 0 and perfect = 1"
@@ -25,12 +26,17 @@ class TaskScore:
     """Published split the rows come from."""
     rows: int
     primary: str
-    """Name of the task's first metric."""
+    """Reported name of the task's first metric."""
     chance: float
     """Expected value of the primary metric for uniformly random answers."""
+    perfect: float = 1.0
+    """Value of the primary metric where every answer is right."""
     majority: float | None
     """Primary metric of always giving the most frequent training answer; None where there is none."""
     metrics: Mapping[str, Value]
+    """By reported name (:meth:`mtl.scoring.metrics.Metric.reported_name`)."""
+    lower_is_better: tuple[str, ...] = ()
+    """Reported names of the metrics that improve as they fall."""
 
     def as_summary(self) -> dict[str, Any]:
         """The task's entry in ``summary.json``."""
@@ -41,16 +47,26 @@ class TaskScore:
             "chance": self.chance,
             "majority": self.majority,
             "metrics": {name: asdict(value) for name, value in self.metrics.items()},
+            **({"lower_is_better": list(self.lower_is_better)} if self.lower_is_better else {}),
         }
 
 
-def score_task(task: Task, split: Split, answers: Sequence[Answer], *, resamples: int) -> TaskScore:
-    """Score the answers to a split with every metric of its task, and what was decoded freely beside them, if it was.
+def score_task(
+    task: Task,
+    split: Split,
+    answers: Sequence[Answer],
+    *,
+    resamples: int,
+    windows: WindowPolicy = "disjoint",
+) -> TaskScore:
+    """Score the answers to a split with every metric of its task, and beside them what other forms of likelihood
+    would have answered, and what was decoded freely, where there is any.
 
     The result does not depend on the order of the rows: resamples are drawn over rows sorted by identity.
 
     :param answers: One per example of the split, in its order.
     :param resamples: Bootstrap resamples of each interval; 0 for no intervals.
+    :param windows: How documents were divided to be scored; it stands in the names of what depends on it.
     :raises ValueError: There are no rows, not one answer per example, or an answer outside its space.
     """
     if len(answers) != len(split.examples):
@@ -59,21 +75,28 @@ def score_task(task: Task, split: Split, answers: Sequence[Answer], *, resamples
     pairs = sorted(zip(split.examples, answers, strict=True), key=lambda pair: pair[0].row)
     examples = [example for example, _ in pairs]
     ordered = [answer for _, answer in pairs]
-    primary = task.config.metrics[0]
+    primary = METRICS[task.config.metrics[0]]
+    metrics = {
+        metric.reported_name(windows): metric
+        for metric in (
+            *(METRICS[name] for name in task.config.metrics),
+            *ranked_metrics(task, ordered),
+            *decoded_metrics(task, ordered),
+        )
+    }
     return TaskScore(
         task=task.name,
         split=split.name,
         rows=len(examples),
-        primary=primary,
-        chance=chance(task, primary, split),
-        majority=majority(task, primary, split),
+        primary=primary.reported_name(windows),
+        chance=chance(task, primary.name, split),
+        perfect=primary.perfect,
+        majority=majority(task, primary.name, split),
         metrics={
-            metric.name: _value(task.name, metric, ordered, examples, resamples)
-            for metric in (
-                *(METRICS[name] for name in task.config.metrics),
-                *decoded_metrics(task, ordered),
-            )
+            name: _value(task.name, metric, ordered, examples, resamples)
+            for name, metric in metrics.items()
         },
+        lower_is_better=tuple(n for n, metric in metrics.items() if not metric.higher_is_better),
     )
 
 
@@ -82,7 +105,7 @@ def rescaled(score: TaskScore) -> float:
 
     For bits per byte that is (8 - value) / 8. Where chance is already perfect the scale has no length, and it is 0.
     """
-    room = METRICS[score.primary].perfect - score.chance
+    room = score.perfect - score.chance
     return (score.metrics[score.primary].value - score.chance) / room if room else 0.0
 
 

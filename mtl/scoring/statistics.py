@@ -14,6 +14,8 @@ from mtl.scoring.text import bleu_of_totals
 
 Array = NDArray[np.float64]
 
+LARGEST_EXPONENT = 700.0
+"""A perplexity above exp of this is given as that: a little above it floating-point numbers end."""
 NEGLIGIBLE = 1e-13
 """A spread below this share of the values' own size is rounding: the values are taken as constant."""
 
@@ -118,3 +120,9 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
     """The quotient, and 0 where the denominator is 0."""
     zeros = np.zeros(np.broadcast_shapes(numerator.shape, denominator.shape))
     return np.divide(numerator, denominator, out=zeros, where=denominator > 0)
+
+
+def perplexity(rows: Array, weights: Array) -> Array:
+    """exp of the nats per unit of the whole text; rows (N, 2) of nats and units."""
+    nats, units = (weights @ rows).T
+    return np.asarray(np.exp(np.minimum(nats / units, LARGEST_EXPONENT)))

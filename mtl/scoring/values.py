@@ -42,12 +42,43 @@ def scores(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
 
 
 def nats_and_bytes(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
-    """Rows (N, 2): total nats of a document, and its length in UTF-8 bytes."""
+    """Rows (N, 2): total nats of a document, and the UTF-8 bytes of it as it stands in its source."""
+    return _nats_and(
+        [len(_in_source(example).encode("utf-8")) for example in examples], answers, examples
+    )
+
+
+def nats_and_words(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 2): total nats of a document, and the words of it between white space as it stands in its source."""
+    return _nats_and([len(_in_source(example).split()) for example in examples], answers, examples)
+
+
+def nats_and_tokens(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 2): total nats of a document, and the tokens that were predicted of it, its end token among them."""
+    for answer, example in zip(answers, examples, strict=True):
+        if not answer.tokens:
+            raise ValueError(f"row {example.row}: nobody counted the tokens of the document")
+    return _nats_and([answer.tokens[0] for answer in answers], answers, examples)
+
+
+def loss_nats_per_token(answers: Sequence[Answer]) -> float:
+    """Mean loss of running text: nats of all documents over all tokens that were predicted.
+
+    :param answers: Of documents, at least one, each with its number of tokens.
+    """
+    return math.fsum(float(a.value) for a in answers) / sum(a.tokens[0] for a in answers)
+
+
+def _in_source(example: Example) -> str:
+    """A document before its tokenisation was undone: what units are counted in."""
+    return example.original or example.references[0]
+
+
+def _nats_and(
+    units: Sequence[int], answers: Sequence[Answer], examples: Sequence[Example]
+) -> Array:
     rows = np.array(
-        [
-            (answer.value, len(example.references[0].encode("utf-8")))
-            for answer, example in zip(answers, examples, strict=True)
-        ],
+        [(answer.value, count) for answer, count in zip(answers, units, strict=True)],
         dtype=np.float64,
     )
     _check_finite(rows, examples)
@@ -55,6 +86,28 @@ def nats_and_bytes(answers: Sequence[Answer], examples: Sequence[Example]) -> Ar
     if empty.size:
         raise ValueError(f"row {examples[empty[0]].row}: the document is empty")
     return rows
+
+
+def target_greedy(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 1): whether each token of the wanted answer is the likeliest one."""
+    rows = [(_asked(answer.target_greedy, e),) for answer, e in zip(answers, examples, strict=True)]
+    return np.array(rows, dtype=np.float64)
+
+
+def target_nats(answers: Sequence[Answer], examples: Sequence[Example]) -> Array:
+    """Rows (N, 2): negative log-likelihood of the wanted answer in nats, and 1: an answer is one unit."""
+    rows = [
+        (_asked(answer.target_nats, e), 1.0) for answer, e in zip(answers, examples, strict=True)
+    ]
+    found = np.array(rows, dtype=np.float64)
+    _check_finite(found, examples)
+    return found
+
+
+def _asked(value: float | bool | None, example: Example) -> float:
+    if value is None:
+        raise ValueError(f"row {example.row}: the likelihood of the answer was not asked for")
+    return float(value)
 
 
 def _check_finite(rows: Array, examples: Sequence[Example]) -> None:
@@ -135,3 +188,8 @@ def bleu(rows: Array) -> float:
 def bits_per_byte(rows: Array) -> float:
     """Bits per UTF-8 byte of the whole text; rows (N, 2) of nats and bytes."""
     return math.fsum(rows[:, 0]) / math.log(2) / math.fsum(rows[:, 1])
+
+
+def perplexity(rows: Array) -> float:
+    """exp of the nats per unit of the whole text; rows (N, 2) of nats and units."""
+    return math.exp(min(math.fsum(rows[:, 0]) / math.fsum(rows[:, 1]), statistics.LARGEST_EXPONENT))

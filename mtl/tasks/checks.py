@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mtl.config.errors import UserError, raise_all
-from mtl.config.schema import SourceConfig, TaskConfig
+from mtl.config.schema import ProtocolConfig, SourceConfig, TaskConfig
 
 CLASSIFICATION = ("classification", "pair_classification")
 
@@ -13,7 +13,12 @@ def check_task(config: TaskConfig) -> None:
 
     :raises UserError: All contradictions in one message.
     """
-    problems = [*_source(config.source), *_reading(config), *_answer_space(config)]
+    problems = [
+        *_source(config.source),
+        *_reading(config),
+        *_answer_space(config),
+        *_protocol(config),
+    ]
     raise_all(
         [UserError(problem, where=f"task.{config.name}.{field}") for field, problem in problems]
     )
@@ -46,6 +51,8 @@ def _reading(config: TaskConfig) -> Problems:
         return problems
     if config.source.documents != "rows":
         problems.append(("source.documents", f"only for language_modelling, not for {config.kind}"))
+    if config.detokeniser != "none":
+        problems.append(("detokeniser", f"only for language_modelling, not for {config.kind}"))
     if not config.segments:
         problems.append(("segments", "at least one segment is needed"))
     if config.kind == "pair_classification" and len(config.segments) != 2:
@@ -103,6 +110,44 @@ def _ranking(config: TaskConfig) -> Problems:
     if len(set(config.labels)) != 2 or len(config.labels) != 2:
         problem = "the label of a right candidate and that of a wrong one are needed"
         problems.append(("labels", f"{problem}, found {config.labels}"))
+    return problems
+
+
+def _protocol(config: TaskConfig) -> Problems:
+    """How a language model is asked: each setting where it means something."""
+    protocol, plain = config.protocol, ProtocolConfig()
+    problems: Problems = []
+    closed = (*CLASSIFICATION, "regression", "multiple_choice", "ranking")
+    allowed = {
+        "rank_by": closed,
+        "unconditional": closed,
+        "given": ("multiple_choice",),
+        "threshold": CLASSIFICATION,
+        "target_tokens": ("generation",),
+        "without_stop_words": ("generation",),
+        "context_examples": (*closed, "generation"),
+        "truncate": (*closed, "generation"),
+        "decoding": ("generation",),
+    }
+    for field, kinds in allowed.items():
+        if getattr(protocol, field) != getattr(plain, field) and config.kind not in kinds:
+            problem = f"only for {' or '.join(kinds)}, not for {config.kind}"
+            problems.append((f"protocol.{field}", problem))
+    if protocol.rank_by == "mutual_information" and protocol.unconditional is None:
+        problems.append(("protocol.unconditional", "needed to rank by mutual_information"))
+    if protocol.threshold is not None and len(config.labels) != 2:
+        problems.append(("protocol.threshold", f"tells 2 labels apart, found {len(config.labels)}"))
+    if protocol.context_examples < 0:
+        problems.append(("protocol.context_examples", "0 or more are needed"))
+    if protocol.context_examples and config.source.train is None:
+        problem = "context examples are training rows, and source.train is null"
+        problems.append(("protocol.context_examples", problem))
+    for name, wording in config.prompts.items():
+        if wording.prompt and wording.prompt[-1] != wording.prompt[-1].rstrip():
+            problem = "it ends with a blank; the answer begins with one, so leave it out"
+            problems.append((f"prompts.{name}", problem))
+    if not all(protocol.decoding.stop):
+        problems.append(("protocol.decoding.stop", "an empty text ends every answer at once"))
     return problems
 
 

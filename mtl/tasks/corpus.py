@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from mtl.config.errors import UserError
 from mtl.config.schema import CorpusConfig, DataConfig, SourceConfig, TaskConfig
+from mtl.corpora.building import no_tell
+from mtl.corpora.shards import Tell
 from mtl.tasks.loading import load_task
+from mtl.tasks.prepared import check_files, is_prepared, prepare_files, prepare_split
 from mtl.tasks.splits import generator, make_split
+from mtl.tasks.stored import StoredExamples
 from mtl.tasks.task import Example, Split, Task
 
 
@@ -21,29 +27,51 @@ def corpus_task_config(config: CorpusConfig) -> TaskConfig:
         segments=[],
         prompt=[],
         target=config.text,
-        metrics=["bits_per_byte"],
+        metrics=["bits_per_byte", "perplexity_per_word", "perplexity_per_token"],
         description=f"Running text ({config.kind})",
     )
 
 
+def check_corpus(config: CorpusConfig, data: DataConfig) -> None:
+    """Refuse files that are not there, without reading any.
+
+    :raises UserError: All of them in one message.
+    """
+    if config.kind == "files":
+        check_files(config, data)
+
+
 def load_corpus(
-    config: CorpusConfig, tasks: Sequence[Task], data: DataConfig, *, seed: int
+    config: CorpusConfig,
+    tasks: Sequence[Task],
+    data: DataConfig,
+    *,
+    seed: int,
+    tell: Tell = no_tell,
 ) -> Task:
     """The corpus: documents to train on, and held-out ones to select and to report.
 
     ``tasks``: the segments of each row, one a line, of the train splits; the rows that select and the rows that
     are reported give the held-out documents. ``source``: a dataset, divided as any task is. ``microworld``:
-    generated text of each split.
+    generated text of each split. ``files``: documents of any files, divided by their content.
+
+    Where the corpus is to be cleaned or rid of duplicates, the documents to train on are; they then lie on disk, built
+    once, and are read one by one. So do those of files. Held-out rows of a source stay as they were published.
 
     :param tasks: The chosen tasks (``tasks`` only).
-    :raises UserError: Missing data, or no chosen task has rows to train on.
+    :param tell: Told how far the cleaning is.
+    :raises UserError: Missing or damaged data, no chosen task has rows to train on, or nothing is left.
     """
-    if config.kind == "source":
+    if config.kind == "files":
+        task = prepare_files(config, corpus_task_config(config), data, seed=seed, tell=tell)
+    elif config.kind == "source":
         task = _of_source(config, data, seed=seed)
     elif config.kind == "tasks":
         task = _of_tasks(config, tasks)
     else:
         task = _of_microworld(config)
+    if task.train is not None and config.kind != "files" and is_prepared(config):
+        task = replace(task, train=prepare_split(config, task.train, data, tell=tell))
     if config.documents is None or config.kind == "microworld" or task.train is None:
         return task
     return replace(task, train=_at_most(config.documents, task.train, name=config.name, seed=seed))
@@ -121,4 +149,6 @@ def _at_most(count: int, split: Split, *, name: str, seed: int) -> Split:
     drawn = sorted(generator(f"corpus {name}", seed).permutation(total)[:count])
     own = f"{count} of {total} documents, seed {seed}"
     note = f"{split.note}; {own}" if split.note else own
+    if isinstance(split.examples, StoredExamples):
+        return split.examples.at(np.array(drawn)).split(split.name, note)
     return make_split(split.name, [split.examples[position] for position in drawn], note=note)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from mtl.config.errors import UserError, nearest
 from mtl.config.schema import TaskConfig
 from mtl.tasks.checks import CLASSIFICATION
+from mtl.tasks.detokenisers import DETOKENISERS
 from mtl.tasks.formats import bad_rows
 from mtl.tasks.ranking import Candidate, Queries
 from mtl.tasks.sources import Rows
@@ -17,6 +18,9 @@ from mtl.tasks.templates import BadValueError, Expression, Template
 
 Row = Mapping[str, Any]
 Read = TypeVar("Read")
+
+CLOSING = ",.;:!?')\u2019"
+"""Signs that follow a word without a blank."""
 
 SCORES = 21
 """Values a score can take as text, as in T5 (section 2.4: 1 to 5 in steps of 0.2)."""
@@ -39,7 +43,8 @@ class Reader:
     """Reads the rows of one task. Templates are compiled once.
 
     White space: a segment, a choice and a reference lose the blanks at both ends; a prompt keeps what its
-    templates say but never ends with a blank, because the answer begins with one. A document is kept as it is.
+    templates say but never ends with a blank, because the answer begins with one. A document is kept as it is,
+    unless the task undoes its tokenisation.
     """
 
     def __init__(self, config: TaskConfig):
@@ -49,6 +54,7 @@ class Reader:
         self._prompt = _templates(config.prompt, f"{place}.prompt")
         document = config.kind == "language_modelling"
         self._target = Template(config.target, field=f"{place}.target", verbatim=document)
+        self._detokeniser = DETOKENISERS.get(config.detokeniser)
         self._query = Template(config.query, field=f"{place}.query") if config.query else None
         self._choice_list: Expression | None = None
         self._choices: list[Template] = []
@@ -56,6 +62,12 @@ class Reader:
             self._choice_list = Expression(config.choices, field=f"{place}.choices")
         else:
             self._choices = _templates(config.choices, f"{place}.choices")
+        self._given_list: Expression | None = None
+        self._given: list[Template] = []
+        if isinstance(config.protocol.given, str):
+            self._given_list = Expression(config.protocol.given, field=f"{place}.protocol.given")
+        else:
+            self._given = _templates(config.protocol.given, f"{place}.protocol.given")
         self._references = (
             Expression(config.references, field=f"{place}.references")
             if config.references
@@ -111,9 +123,13 @@ class Reader:
     @property
     def asked_columns(self) -> set[str]:
         """Columns that a row needs to be asked; the target's are not among them."""
-        templates: list[Template | Expression] = [*self._segments, *self._prompt, *self._choices]
-        if self._choice_list is not None:
-            templates.append(self._choice_list)
+        templates: list[Template | Expression] = [
+            *self._segments,
+            *self._prompt,
+            *self._choices,
+            *self._given,
+        ]
+        templates += [e for e in (self._choice_list, self._given_list) if e is not None]
         return {column for template in templates for column in template.columns}
 
     def ask(self, name: str, row: Row) -> Example:
@@ -135,16 +151,19 @@ class Reader:
             if self.config.kind not in ("multiple_choice", "ranking"):
                 return Example(name, segments, prompt, None, self._answers)
             choices = self._listed(row) if self._query else self._candidates(row)
+            answers, given = self._continued(row, choices)
         except BadValueError as error:
             raise UserError(str(error), where=name) from None
-        return Example(name, segments, prompt, None, tuple(f" {c}" for c in choices), choices)
+        return Example(name, segments, prompt, None, answers, choices, given=given)
 
     def _check_columns(self, rows: Rows) -> None:
-        expressions = [e for e in (self._choice_list, self._references) if e is not None]
+        lists = (self._choice_list, self._given_list, self._references)
+        expressions = [e for e in lists if e is not None]
         templates: list[Template | Expression] = [
             *self._segments,
             *self._prompt,
             *self._choices,
+            *self._given,
             self._target,
             *([self._query] if self._query else []),
             *expressions,
@@ -254,8 +273,26 @@ class Reader:
                 f"target: found {text!r}, expected one of the choices, or an index from 0 to {last}"
             )
         segments, prompt = self._inputs(row)
-        answers = tuple([f" {choice}" for choice in choices])
-        return Example(name, segments, prompt, index, answers, choices)
+        answers, given = self._continued(row, choices)
+        return Example(name, segments, prompt, index, answers, choices, given=given)
+
+    def _continued(
+        self, row: Row, choices: Sequence[str]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The candidates as continuations of the prompt, and the text that is given before each of them."""
+        if not (self._given or self._given_list):
+            return tuple([f" {choice}" for choice in choices]), ()
+        if self._given_list is not None:
+            given = _texts(self._given_list, row)
+        else:
+            given = tuple([_text(template, row).strip() for template in self._given])
+        if len(given) != len(choices) or not all(given):
+            raise BadValueError(
+                f"protocol.given: found {list(given)}, expected a text for each of {len(choices)} choices"
+            )
+        # What goes on behind a given text may begin with a comma or a genitive.
+        answers = [choice if choice[0] in CLOSING else f" {choice}" for choice in choices]
+        return tuple(answers), tuple([f" {text}" for text in given])
 
     def _candidates(self, row: Row) -> tuple[str, ...]:
         if self._choice_list is not None:
@@ -281,7 +318,10 @@ class Reader:
         text = _text(self._target, row)
         if not text.strip():
             raise BadValueError("document: found an empty text")
-        return Example(name, (), (), None, references=(text,))
+        if self._detokeniser is None:
+            return Example(name, (), (), None, references=(text,))
+        read = self._detokeniser.detokenise(text)
+        return Example(name, (), (), None, references=(read,), original=text)
 
 
 def _templates(sources: Sequence[str], field: str) -> list[Template]:

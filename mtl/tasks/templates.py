@@ -2,6 +2,8 @@
 
 White space: a column's value loses the blanks at both of its ends; what stands in the template itself is kept
 as written. Using a value that is null is an error, as is using a column that is not there; ``is defined`` asks.
+
+Filters beside Jinja's own: ``mid_sentence``, ``straighten_quotes``, ``detokenise_ptb`` and ``detokenise_wikitext``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mtl.config.errors import UserError
+from mtl.tasks.detokenisers import DETOKENISERS, straighten_quotes
 
 Row = Mapping[str, Any]
 
@@ -41,6 +44,17 @@ def mid_sentence(text: str) -> str:
     return text
 
 
+def split_at(text: str, word: str) -> list[str]:
+    """What stands before and behind the first occurrence of a word, capitals aside; where a pronoun is replaced.
+
+    :raises BadValueError: The word does not stand there.
+    """
+    parts = re.split(rf"(?<!\w){re.escape(word)}(?!\w)", text, maxsplit=1, flags=re.IGNORECASE)
+    if len(parts) != 2:
+        raise BadValueError(f"{word!r} is no word of {text!r}")
+    return parts
+
+
 def _printed(value: Any) -> Any:
     """What ``{{ ... }}`` prints."""
     if value is None:
@@ -57,6 +71,10 @@ def _environment(verbatim: bool) -> ImmutableSandboxedEnvironment:
         finalize=None if verbatim else _printed,
     )
     environment.filters["mid_sentence"] = mid_sentence
+    environment.filters["split_at"] = split_at
+    environment.filters["straighten_quotes"] = straighten_quotes
+    for name, known in DETOKENISERS.items():
+        environment.filters[f"detokenise_{name}"] = known.detokenise
     return environment
 
 

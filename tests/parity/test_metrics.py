@@ -76,9 +76,27 @@ def random_case(name: str, random: np.random.Generator, rows: int):
     if kind == "generation":
         return opened(*random_texts(random, rows))
     texts, references = random_texts(random, rows)
-    return [Answer(value=float(nats)) for nats in random.gamma(3, 20, rows)], opened(
-        texts, references
-    )[1]
+    answers = [
+        Answer(value=float(nats), tokens=(int(count),))
+        for nats, count in zip(random.gamma(3, 20, rows), random.integers(1, 40, rows), strict=True)
+    ]
+    return answers, opened(texts, references)[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_metrics_of_running_text_equal_those_of_the_harness(seed):
+    theirs = pytest.importorskip("lm_eval.api.metrics")
+    answers, examples = random_case("bits_per_byte", np.random.default_rng(seed), 30)
+    units = {
+        "bits_per_byte": [len(example.references[0].encode()) for example in examples],
+        "perplexity_per_word": [len(example.references[0].split()) for example in examples],
+        "perplexity_per_token": [answer.tokens[0] for answer in answers],
+    }
+    for name, counts in units.items():
+        # Pairs of a document's log-likelihood and its units.
+        items = [(-answer.value, count) for answer, count in zip(answers, counts, strict=True)]
+        reference = theirs.bits_per_byte if name == "bits_per_byte" else theirs.weighted_perplexity
+        assert METRICS[name].value(answers, examples) == pytest.approx(reference(items), rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -168,7 +186,7 @@ def test_all_resamples_at_once_equal_the_library_on_each(name, rows):
     for drawn, value in zip(weights, together, strict=True):
         index = np.repeat(np.arange(rows), drawn.astype(int))
         one = metric.value([answers[i] for i in index], [examples[i] for i in index])
-        assert value == pytest.approx(one, abs=1e-9)
+        assert value == pytest.approx(one, abs=1e-9, rel=1e-12)
     assert math.isfinite(together.sum())
 
 

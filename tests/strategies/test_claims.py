@@ -15,7 +15,6 @@ from mtl.data.plan import Plan
 from mtl.learning.reduction import reduction
 from mtl.learning.strategy import Strategy
 from mtl.testing.strategies import (
-    CONTEXT,
     DOCUMENTS,
     SENTENCES,
     TASKS,
@@ -128,12 +127,3 @@ def test_zero_shot_learns_the_whole_document_with_the_plain_language_model_loss(
     tokens = torch.tensor([[vocabulary.end, *vocabulary.encode(SENTENCES[0]), vocabulary.end]])
     logits = strategy.decoder.logits(strategy.decoder(tokens))
     torch.testing.assert_close(loss, F.cross_entropy(logits[0, :-1], tokens[0, 1:]))
-
-
-def test_zero_shot_asks_with_the_prompt_alone() -> None:
-    suite = Built("zero_shot")
-    strategy = suite.built()
-    example = examples(TASKS[0], 1)[0]
-    (encoded,) = suite.encode(strategy, TASKS[0], example, "answer")
-    assert strategy.vocabulary.decode(encoded.tokens[: encoded.prefix]) == "".join(example.prompt)
-    assert encoded.prefix + max(encoded.branches) <= CONTEXT

@@ -16,7 +16,7 @@ from mtl.config.compose import compose
 from mtl.config.errors import CombinedUserError, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.store import EncodedSplit
-from mtl.starting import Start, starting_point
+from mtl.starting import Start, base_decoder, starting_point
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +177,7 @@ def test_a_pretrained_decoder_keeps_its_weights_for_the_tokens_it_knows():
     trained = Decoder(config.decoder, base.base_size, seed=3)
     save_pretrained(trained, "kept")
     other = replace(config.decoder, pretrained="kept")
-    start = Start(base, assembly.base_decoder(other, base, seed=5), seed=5)
+    start = Start(base, base_decoder(other, base, seed=5), seed=5)
     decoder = start.decoder_for(vocabulary)
     assert decoder.token_embedding.weight.shape[0] == vocabulary.size
     torch.testing.assert_close(

@@ -41,7 +41,15 @@ def summary() -> Summary:
                 majority=0.812,
                 notes=["17 of 408 rows were cut to the context of 128 tokens"],
             ),
-            "lambada": _scores("bits_per_byte", 8.0, {"bits_per_byte": (2.31, 2.25, 2.36)}),
+            "ptb": _scores(
+                "bits_per_byte_disjoint",
+                8.0,
+                {
+                    "bits_per_byte_disjoint": (2.31, 2.25, 2.36),
+                    "perplexity_per_word_disjoint": (5120.0, 4300.0, 6000.0),
+                },
+                lower_is_better=["bits_per_byte_disjoint", "perplexity_per_word_disjoint"],
+            ),
         },
         "average": {
             "value": 0.5123,
@@ -49,7 +57,7 @@ def summary() -> Summary:
         },
         "ledger": {
             "tokens": 2_000_123,
-            "tokens_by_task": {"sst2": 1_500_000, "mrpc": 400_123, "lambada": 100_000},
+            "tokens_by_task": {"sst2": 1_500_000, "mrpc": 400_123, "ptb": 100_000},
             "steps": 489,
             "flops": 1.5e13,
             "backward_passes": 489,
@@ -57,7 +65,7 @@ def summary() -> Summary:
             "peak_memory_bytes": 512_000_000,
             "parameters": {
                 "shared": 1_234_567,
-                "per_task": {"sst2": 258, "mrpc": 258, "lambada": 0},
+                "per_task": {"sst2": 258, "mrpc": 258, "ptb": 0},
                 "total": 1_235_083,
             },
             "pretraining_tokens": 0,

@@ -41,6 +41,31 @@ def test_the_picture_names_every_task_and_the_axis(folder: RunFolder) -> None:
         assert f"<!-- {comment} -->" in text
 
 
+def test_held_out_loss_lies_on_the_axis_of_the_training_loss(tmp_path: Path) -> None:
+    """One scale says the gap; of what else is measured of running text the first alone has the other axis."""
+    folder = RunFolder(tmp_path)
+    for step in range(1, 6):
+        entry = {"step": step, "tokens": 10 * step, "ptb/loss": 5.0 - step}
+        if step % 2 == 0:
+            entry |= {
+                "ptb/selection_bits_per_byte_disjoint": 2.0,
+                "ptb/selection_perplexity_per_word_disjoint": 900.0,
+                "ptb/selection_loss_nats_per_token": 6.0,
+            }
+        folder.append_metrics(entry)
+    text = draw_curves(folder, path=tmp_path / "curves.svg").read_text()  # type: ignore[union-attr]
+    for shown in (
+        "training",
+        "held out",
+        "loss (nats per token)",
+        "selection bits per byte disjoint",
+    ):
+        assert f"<!-- {shown} -->" in text
+    assert "perplexity" not in text
+    # 0 to 4 of training and 6 of held-out text are on one axis.
+    assert all(f"<!-- {tick} -->" in text for tick in range(7))
+
+
 def test_a_png_lies_in_the_run_folder(folder: RunFolder) -> None:
     assert draw_curves(folder) == folder.curves
     assert folder.curves.read_bytes().startswith(b"\x89PNG")

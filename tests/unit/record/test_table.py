@@ -12,15 +12,16 @@ from mtl.record.table import above_references, as_html, as_text, print_scores, p
 EXPECTED = """
 task_signal, balance equal, seed 3
 
-task     metric           value [95 % interval]  chance  majority  rows
------------------------------------------------------------------------
-sst2     accuracy *       0.812 [0.783, 0.840]    0.500     0.509   872
-mrpc     f1 *             0.790 [0.750, 0.830]    0.576     0.812   872
-         accuracy         0.700 [0.660, 0.740]
-lambada  bits_per_byte *  2.310 [2.250, 2.360]    8.000         -   872
+task  metric                        value [95 % interval]    chance  majority  rows
+-----------------------------------------------------------------------------------
+sst2  accuracy *                    0.812 [0.783, 0.840]      0.500     0.509   872
+mrpc  f1 *                          0.790 [0.750, 0.830]      0.576     0.812   872
+      accuracy                      0.700 [0.660, 0.740]
+ptb   bits_per_byte_disjoint *      2.310 [2.250, 2.360]      8.000         -   872
+      perplexity_per_word_disjoint  5120.0 [4300.0, 6000.0]
 
 * primary metric, the one in the average; [low, high] is the bootstrap 95 % interval
-bits_per_byte: lower is better
+bits_per_byte_disjoint, perplexity_per_word_disjoint: lower is better
 not clearly better than chance and majority: mrpc
 mrpc: 17 of 408 rows were cut to the context of 128 tokens
 overlap: 3 of 872 report rows of sst2 also stand in the training rows of mrpc
@@ -132,6 +133,7 @@ def test_clearly_better_is_a_matter_of_the_interval(
         "chance": chance,
         "majority": majority,
         "metrics": {primary: value},
+        "lower_is_better": [primary] if primary == "bits_per_byte" else [],
     }
     assert above_references(task) is expected
 
@@ -149,7 +151,7 @@ def test_the_notebook_escapes_names(summary: Summary) -> None:
     summary["tasks"]["<b>"] = summary["tasks"].pop("sst2")
     page = as_html(summary, "runs/x")
     assert "&lt;b&gt;" in page
-    assert page.count("<tr>") == 5
+    assert page.count("<tr>") == 6
 
 
 @pytest.mark.parametrize(

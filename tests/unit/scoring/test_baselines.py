@@ -89,6 +89,8 @@ def test_chance_of_correlations_and_open_answers():
     assert chance(task("regression", [1.0, 2.0]), "pearson") == 0
     assert chance(task("generation", ["a"]), "rouge_l") == 0
     assert chance(task("language_modelling", ["a"]), "bits_per_byte") == 8
+    with pytest.raises(ValueError, match=r"^perplexity_per_word has no chance level$"):
+        chance(task("language_modelling", ["a"]), "perplexity_per_word")
 
 
 @pytest.mark.parametrize(

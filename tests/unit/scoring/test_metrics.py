@@ -39,7 +39,7 @@ def value(name: str, answered: list, wanted: list) -> float:
         )
         for i, target in enumerate(wanted)
     ]
-    return METRICS[name].value([Answer(value=one) for one in answered], examples)
+    return METRICS[name].value([Answer(value=one, tokens=(4,)) for one in answered], examples)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,10 @@ def value(name: str, answered: list, wanted: list) -> float:
         ("rouge_l", ["x y z w"], ["z x w"], 2 * (2 / 4 * 2 / 3) / (2 / 4 + 2 / 3)),
         # 16 nats over 2 + 3 bytes: the e acute takes two.
         ("bits_per_byte", [6.0, 10.0], ["ab", "c\u00e9"], 16 / math.log(2) / 5),
+        # Words between white space, 2 and 3 of them; tokens as they were counted, 4 and 4.
+        ("perplexity_per_word", [6.0, 9.0], ["a b\n", " \t c  d\ne"], math.exp(15 / 5)),
+        ("perplexity_per_token", [6.0, 10.0], ["a b", "c"], math.exp(16 / 8)),
+        ("perplexity_per_word", [1e6], ["a"], math.exp(700)),
     ],
 )
 def test_known_answers(name, answered, wanted, known):
@@ -97,11 +101,38 @@ def test_f1_without_positives_is_zero():
 
 
 def test_scores_of_language_models_are_better_when_lower():
-    assert [name for name, known in METRICS.items() if not known.higher_is_better] == [
-        "bits_per_byte"
-    ]
+    falling = [name for name, known in METRICS.items() if not known.higher_is_better]
+    assert falling == ["bits_per_byte", "perplexity_per_word", "perplexity_per_token"]
     assert METRICS["bits_per_byte"].perfect == 0.0
     assert {METRICS[name].perfect for name in METRICS if name != "bits_per_byte"} == {1.0}
+
+
+@pytest.mark.parametrize("name", ["bits_per_byte", "perplexity_per_word"])
+def test_units_are_those_of_the_source(name):
+    undone = Example("test:0", (), (), None, references=("it's",))
+    tokenised = Example("test:0", (), (), None, references=("it 's",))
+    original = Example("test:0", (), (), None, references=("it's",), original="it 's")
+    plain, same, other = (
+        METRICS[name].value([Answer(value=3.0)], [example])
+        for example in (tokenised, original, undone)
+    )
+    assert plain == same != other
+
+
+def test_only_what_depends_on_windows_is_reported_with_their_name():
+    assert METRICS["bits_per_byte"].reported_name("strided") == "bits_per_byte_strided"
+    assert METRICS["perplexity_per_word"].reported_name("disjoint") == (
+        "perplexity_per_word_disjoint"
+    )
+    assert METRICS["accuracy"].reported_name("strided") == "accuracy"
+
+
+def test_tokens_that_nobody_counted():
+    example = Example("test:7", (), (), None, references=("it",))
+    with pytest.raises(
+        ValueError, match=r"^row test:7: nobody counted the tokens of the document$"
+    ):
+        METRICS["perplexity_per_token"].value([Answer(value=3.0)], [example])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +165,11 @@ def test_answers_outside_their_space_are_refused_with_their_row(name, answered, 
             0,
             ["exact_match", "token_f1", "bleu", "rouge_1", "rouge_2", "rouge_l"],
         ),
-        ("language_modelling", 0, ["bits_per_byte"]),
+        (
+            "language_modelling",
+            0,
+            ["bits_per_byte", "perplexity_per_word", "perplexity_per_token"],
+        ),
     ],
 )
 def test_what_each_kind_of_task_may_declare(kind, labels, names):
@@ -164,7 +199,13 @@ def test_what_each_kind_of_task_may_declare(kind, labels, names):
         (
             config("language_modelling", []),
             "a task needs at least one metric (task 'made': metrics)\n"
-            "  available for language_modelling: bits_per_byte",
+            "  available for language_modelling: bits_per_byte, perplexity_per_word, perplexity_per_token",
+        ),
+        (
+            config("language_modelling", ["perplexity_per_word", "bits_per_byte"]),
+            "metric 'perplexity_per_word' cannot be the primary one: guessing has no value on its scale, which the "
+            "average needs (task 'made': metrics)\n"
+            "  the first metric is the primary one; put first: bits_per_byte",
         ),
         (
             config("multiple_choice", ["accuracy", "accuracy", "bleu"]),

@@ -10,6 +10,7 @@ import pytest
 
 from mtl.config.schema import SourceConfig, TaskConfig
 from mtl.scoring.intervals import Value
+from mtl.scoring.metrics import METRICS
 from mtl.scoring.score import TaskScore, average, rescaled, score_task
 from mtl.tasks.task import Answer, Example, Split, Task
 
@@ -46,6 +47,7 @@ def score(primary: str, value: float, chance: float) -> TaskScore:
         rows=1,
         primary=primary,
         chance=chance,
+        perfect=METRICS[primary].perfect,
         majority=None,
         metrics={primary: Value(value)},
     )
@@ -68,6 +70,25 @@ def test_the_entry_of_summary_json():
     assert entry["metrics"]["accuracy"]["low"] == 0.25
     assert entry["metrics"]["accuracy"]["high"] == 1.0
     assert entry["metrics"]["f1"]["value"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("windows", ["disjoint", "strided"])
+def test_running_text_is_reported_with_its_windows(windows):
+    names = ["bits_per_byte", "perplexity_per_word", "perplexity_per_token"]
+    made = task("language_modelling", names, ["a bc", "d " * 30, "e"])
+    answers = [Answer(value=nats, tokens=(n,)) for nats, n in ((9.0, 3), (40.0, 31), (2.0, 2))]
+    found = score_task(made, made.report, answers, resamples=200, windows=windows)
+    assert found.primary == f"bits_per_byte_{windows}"
+    assert list(found.metrics) == [f"{name}_{windows}" for name in names]
+    assert found.lower_is_better == tuple(found.metrics)
+    assert found.as_summary()["lower_is_better"] == list(found.metrics)
+    assert (found.chance, found.perfect) == (8.0, 0.0)
+    bits = found.metrics[found.primary]
+    assert rescaled(found) == pytest.approx((8 - bits.value) / 8)
+    assert bits.value == pytest.approx(51 / np.log(2) / 65)
+    # The interval is one over documents: each alone has 3, 40/30 and 2 nats a word.
+    words = found.metrics[f"perplexity_per_word_{windows}"]
+    assert np.exp(40 / 30) <= words.low < words.value < words.high <= np.exp(9 / 2)
 
 
 def test_the_same_answers_have_the_same_interval_and_others_have_another():

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 import yaml
 
+from mtl.config.compose import compose
 from mtl.config.schema import (
     CorpusConfig,
     DataConfig,
@@ -20,6 +21,7 @@ from mtl.config.schema import (
     SuiteConfig,
     TaskConfig,
 )
+from mtl.config.verb_schema import EvaluateConfig
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 
@@ -30,8 +32,8 @@ def _source(written: dict[str, Any]) -> SourceConfig:
 
 
 def read_task_file(name: str) -> TaskConfig:
-    written = yaml.safe_load((CONFIGS / "task" / f"{name}.yaml").read_text(encoding="utf-8"))
-    return TaskConfig(**{**written, "source": _source(written["source"])})
+    """The file as a command composes it: one may build on another."""
+    return compose("evaluate", EvaluateConfig, ["hf=none", f"tasks=[{name}]"]).task[name]
 
 
 def read_corpus_file(name: str) -> CorpusConfig:

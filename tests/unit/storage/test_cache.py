@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from mtl.config.errors import UserError
-from mtl.data.cache import STALE_SECONDS, build, cache_root, content_key
+from mtl.storage.cache import STALE_SECONDS, build, cache_root, content_key
 
 BUILDER = """
 import sys, time
 from pathlib import Path
-from mtl.data.cache import build
+from mtl.storage.cache import build
 
 root, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 
