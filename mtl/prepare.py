@@ -134,7 +134,15 @@ def _tokenised(
         tokenizer=folder,
         vocabulary_size=vocabulary.base_size,
         readers=tuple(readers),
+        remarks=_remarks(config),
     )
+
+
+def _remarks(config: PrepareConfig) -> tuple[str, ...]:
+    domains, url = config.corpus.exclude_domains, config.corpus.url
+    if not domains or url is not None:
+        return ()
+    return (f"not excluded: {', '.join(domains)}; corpus.url names no column with addresses",)
 
 
 def _readers() -> dict[str, Strategy]:
