@@ -1,7 +1,7 @@
 """Four-way multiple choice about a passage: our likelihoods against lm-evaluation-harness on the same decoder.
 
     python benchmarks/choices.py
-    python benchmarks/choices.py decoder=tiny rows=24 repeats=9 threads=2
+    python benchmarks/choices.py decoder=tiny rows=24 repeats=9 threads=2 passage=150
 
 - *ours*: ``mtl.scoring``: pairs of texts encoded, then their likelihoods over one trie of tokens.
 - *harness*: ``HFLM.loglikelihood`` of lm_eval as it comes, on the Hugging Face folder that the same decoder was written
@@ -48,7 +48,7 @@ DEFAULTS = {
     "rows": "16",
     "each": "1,5",
     "passage": "200",
-    "repeats": "7",
+    "repeats": "5",
     "threads": "1",
     "out": "",
 }
@@ -97,7 +97,8 @@ class Ours:
         self.decoder, self.vocabulary = decoder, vocabulary
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[Answer]:
-        encoded = [encode_pair(self.vocabulary, *pair) for pair in pairs]
+        known: dict[str, list[int]] = {}
+        encoded = [encode_pair(self.vocabulary, *pair, known=known) for pair in pairs]
         asked = [Request(tuple(before), tuple(after)) for before, after in encoded]
         return [(-one.nats, one.greedy) for one in likelihoods(self.decoder, asked)]
 
@@ -107,7 +108,9 @@ class Harness:
 
     def __init__(self, folder: Path, batch_size: int):
         from lm_eval.models.huggingface import HFLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         self.model = HFLM(str(folder), device="cpu", dtype="float32", batch_size=batch_size)
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[Answer]:
@@ -223,14 +226,14 @@ def line(case: Mapping[str, Any], clock: str) -> str:
     return (
         f"{case['decoder']:<6} {case['questions_per_passage']:>5} {clock:<9}"
         f" {case['tokens']['context']:>7.1f} {case['tokens']['choice']:>6.1f} {rates['ours']:>8.1f}"
-        + "".join(f" {rates[f'harness {size}']:>8.2f}" for size in BATCH_SIZES)
+        + "".join(f" {rates[f'harness {size}']:>10.2f}" for size in BATCH_SIZES)
         + f"   {ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f}) of {found['best']}"
     )
 
 
 TITLES = (
-    "decoder each clock     context choice  ours q/s"
-    + "".join(f"  h {size:>2} q/s"[:9].rjust(9) for size in BATCH_SIZES)
+    "decoder each clock     context choice     ours"
+    + "".join(f" {f'harness {size}':>10}" for size in BATCH_SIZES)
     + "   ours/best harness (lowest to highest turn)"
 )
 
@@ -255,7 +258,7 @@ def main(words: Sequence[str]) -> None:
     }
     print(
         f"{threads} thread(s), load {result['machine']['load_before']}, torch {torch.__version__},"
-        f" lm_eval {result['machine']['lm_eval']}; four choices, harness at batch sizes {BATCH_SIZES}"
+        f" lm_eval {result['machine']['lm_eval']}; questions/s of four choices"
     )
     print("processor time is of all threads of this process; trust it where neighbours are busy")
     texts = Texts(int(options["vocabulary"]))

@@ -11,7 +11,7 @@ import torch
 from mtl.assembly import encode_split, limited, score_notes
 from mtl.config.schema import DataConfig, FitConfig
 from mtl.data.store import EncodedSplit
-from mtl.learning.evaluation import answer_split, evaluating, shared_out
+from mtl.learning.evaluation import Advance, answer_split, evaluating, shared_out
 from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import Scored
 from mtl.record.progress import Progress
@@ -50,12 +50,14 @@ def answer(
     rank: int = 0,
     world: int = 1,
     decode: bool = False,
+    advance: Advance | None = None,
 ) -> Answered:
     """Answer the examples of a split.
 
     :param store: What :func:`encoded` gave.
     :param asking: How a strategy that reads running text is asked; of the others only the size of a batch.
     :param decode: Closed tasks are also answered freely.
+    :param advance: Is told how many more rows, candidates or windows are done.
     """
     if store is not None:
         answers = answer_split(
@@ -66,6 +68,7 @@ def answer(
             device=strategy.decoder.device,
             rank=rank,
             world=world,
+            advance=advance,
             decode=decode,
         )
         context = strategy.decoder.context
@@ -73,7 +76,15 @@ def answer(
     notes = [split.note] if split.note else []
 
     def own(part: Split) -> list[Answer]:
-        asked = ask(strategy.decoder, strategy.vocabulary, task, part, asking, decode=decode)
+        asked = ask(
+            strategy.decoder,
+            strategy.vocabulary,
+            task,
+            part,
+            asking,
+            decode=decode,
+            advance=advance,
+        )
         notes.extend(asked.notes)
         return asked.answers
 
@@ -113,7 +124,8 @@ class Scorer:
 
         :param named: Whether the average is one over all tasks of the run, and so goes into the record.
         """
-        scores, values = [], dict[str, float]()
+        scores: list[TaskScore] = []
+        values: dict[str, float] = {}
         for task, split, store in selection:
             score, answered = self.score(strategy, task, split, store, resamples=0)
             scores.append(score)

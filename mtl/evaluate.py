@@ -10,7 +10,7 @@ python -m mtl.evaluate run=RUN_DIR signal=wrong
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -52,12 +52,13 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
     """
     from mtl.answering import answer, encoded
     from mtl.assembly import limited, save_answers
+    from mtl.record.files import check_output
     from mtl.record.progress import Progress
     from mtl.scoring.contaminated import overlapping_rows, read_overlap, score_parts
     from mtl.scoring.score import score_task
 
     if config.out is not None:
-        _check_out(Path(config.out))
+        check_output(Path(config.out), f"out={config.out}")
     with Progress() as progress:
         with progress.stage(
             "loading the run" if config.hf is None else "loading the language model"
@@ -77,9 +78,17 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
         scores: dict[str, TaskScores] = {}
         for task, whole in tasks:
             split = limited(whole, config.rows)
-            with progress.stage(f"scoring {task.name}"):
+            with progress.stage(f"scoring {task.name}") as reached:
                 store = encoded(model.strategy, task, split, model.data)
-                answered = answer(model.strategy, task, split, store, asking, decode=True)
+                answered = answer(
+                    model.strategy,
+                    task,
+                    split,
+                    store,
+                    asking,
+                    decode=True,
+                    advance=_counter(reached),
+                )
                 answers = answered.answers
                 score = score_task(
                     task, split, answers, resamples=config.resamples, windows=config.window
@@ -106,6 +115,18 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
     if config.out is not None:
         _write(config.out, scores, config.signal)
     return scores
+
+
+def _counter(reached: Callable[[str], None]) -> Callable[[int], None]:
+    """Shows how many rows, candidates or windows are done."""
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        reached(f"({done} done)")
+
+    return advance
 
 
 @dataclass(frozen=True)
@@ -265,15 +286,6 @@ def _never_trained(name: str, trained: Sequence[str], config: EvaluateConfig) ->
         where=f"tasks=[{', '.join(config.tasks or ())}]",
         hints=[f"trained on: {', '.join(trained)}"],
     )
-
-
-def _check_out(path: Path) -> None:
-    """Refuse a file that cannot be written, before the work is done."""
-    where = f"out={path}"
-    if path.is_dir():
-        raise UserError(f"{path} is a folder", where=where, hints=["name a file: out=scores.json"])
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {path.parent}", where=where)
 
 
 def _write(out: str, scores: Mapping[str, TaskScores], signal: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ def generate(config: GenerateConfig) -> Iterator[dict[str, Any]]:
     :raises UserError: a model that cannot be opened or has no single decoder, a bad file (file and row), an empty
         prompt, or a ``max_new_tokens`` that leaves no room for a prompt.
     """
+    from mtl.decoder.layout import FEW_ROWS, laid_out_for_writing
     from mtl.opening import open_language_model
     from mtl.record.progress import Progress
 
@@ -76,9 +78,11 @@ def generate(config: GenerateConfig) -> Iterator[dict[str, Any]]:
         prompts = [_prompt(number, text, model, config) for number, text in enumerate(texts, 1)]
         with progress.stage("writing") as reached:
             total = len(prompts) * config.samples
-            for done, answer in enumerate(_answers(prompts, model, config), start=1):
-                yield answer
-                reached(f"{done} of {total}")
+            many = min(total, config.batch) in FEW_ROWS
+            with laid_out_for_writing(model.decoder) if many else nullcontext():
+                for done, answer in enumerate(_answers(prompts, model, config), start=1):
+                    yield answer
+                    reached(f"{done} of {total}")
 
 
 def _answers(

@@ -171,7 +171,8 @@ def _execute(config: PrepareConfig) -> None:
 
     prepared = prepare(config)
     print_prepared(prepared)
-    own = [text for text in sys.argv[1:] if not text.startswith("tokenizer")]
+    given = (text.lstrip("+") for text in sys.argv[1:])  # Hydra is told of keys by ++
+    own = [text for text in given if not text.startswith("tokenizer")]
     read = [f"strategy={prepared.readers[0]}"] if prepared.readers else []
     words = [*read, *own, "tokenizer=folder", f"tokenizer.folder={prepared.tokenizer}"]
     print(f"train on it: python -m mtl.fit {shlex.join(words)}")

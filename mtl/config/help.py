@@ -53,6 +53,10 @@ EXAMPLES = {
         "corpus=files corpus.files=[a.txt,b.txt] corpus.clean.c4=null tokenizer.vocabulary=16000",
         "overlap --help                            which test rows a corpus holds",
     ),
+    "python -m mtl.export": (
+        "run=RUN_DIR to=DIR                        then AutoModelForCausalLM.from_pretrained(DIR)",
+        "run=RUN_DIR to=DIR checkpoint=last",
+    ),
 }
 
 

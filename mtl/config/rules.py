@@ -260,7 +260,7 @@ def _files_where_files_are_read(config: dict[str, Any]) -> Iterator[Problem]:
     files = get(config, "corpus.files")
     if reads_files and not files:
         words = "a list of at least one file or pattern where corpus.kind is files"
-        yield Problem("corpus.files", "range", files, words)
+        yield Problem("corpus.files", "range", files or [], words)
     for part in ("files", "url", "exclude_domains"):
         if not reads_files and (found := get(config, f"corpus.{part}")):
             yield Problem(f"corpus.{part}", "range", found, "left out unless corpus.kind is files")

@@ -90,9 +90,19 @@ class Account:
         return cls(**{**values, "removed": removed})
 
     def rows(self) -> Iterator[tuple[str, Removal, float]]:
-        """Each rule, what it removed, and its share of all bytes."""
-        for rule, removal in self.removed.items():
+        """Each rule in the order they are tried, what it removed, and its share of all bytes."""
+        for rule, removal in sorted(self.removed.items(), key=_place):
             yield rule, removal, removal.bytes / max(self.bytes, 1)
+
+
+FAMILIES = ("empty", "domain", "c4", "gopher quality", "gopher repetition", "duplicate")
+"""Families of rules in the order they are tried: what a rule's name begins with."""
+
+
+def _place(item: tuple[str, Removal]) -> tuple[int, int, str]:
+    """Families in their order, in each the rules that took most first."""
+    rule, removal = item
+    return FAMILIES.index(rule.partition(":")[0]), -removal.bytes, rule
 
 
 NOTES = ("replacement_characters", "control_characters", "without_address")

@@ -95,7 +95,12 @@ def read_through(
     for path in paths:
         status = path.stat()
         key = "file-" + cache.content_key(
-            path, status.st_size, status.st_mtime_ns, status.st_ino, identity
+            path,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            identity,
         )
         known = cache.cache_root(root) / key / "file.json"
         name = str(path.relative_to(shared))

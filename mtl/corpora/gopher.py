@@ -1,7 +1,7 @@
 """Rules of MassiveText (Rae et al. 2021, "Scaling Language Models", appendix A.1.1 and table A1) on a document.
 
-The counts follow datatrove's ``GopherQualityFilter`` and ``GopherRepetitionFilter``, with words between blanks. Each
-rule gives its name where it is broken, and rules are tried in a fixed order, so that a document has one reason.
+The counts follow datatrove's ``GopherQualityFilter`` and ``GopherRepetitionFilter``, with words between blanks, except
+that lines of nothing but blanks are no lines that repeat. Each rule gives its name where it is broken, and rules are tried in a fixed order, so that a document has one reason.
 """
 
 from __future__ import annotations
@@ -96,7 +96,11 @@ def _has_letter(word: str) -> bool:
 
 
 def _repeated(parts: Sequence[str]) -> tuple[float, int]:
-    """Share of the parts that repeat an earlier one, and the characters in them."""
+    """Share of the parts that repeat an earlier one, and the characters in them.
+
+    Parts of nothing but blanks are none: WikiText sets its paragraphs apart by lines of one blank.
+    """
+    parts = [part for part in parts if not part.isspace()]
     seen: set[str] = set()
     count = characters = 0
     for part in parts:
@@ -105,4 +109,4 @@ def _repeated(parts: Sequence[str]) -> tuple[float, int]:
             characters += len(part)
         else:
             seen.add(part)
-    return count / len(parts), characters
+    return count / max(len(parts), 1), characters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from mtl.config.errors import UserError
 from mtl.decoder.gpt import Decoder
+from mtl.decoder.layout import next_token_logits
 from mtl.decoder.sampling import check_sampling, draw, probabilities
 
 
@@ -33,7 +35,8 @@ def generate(
 
     A row's result does not depend on the other rows: a row reads itself alone, and draws from a random stream of its
     own. (Sums of a matrix product may differ in their last bit between batches of other shapes; that decides only where
-    two tokens are equally likely to seven digits.) Rows that have stopped leave the batch.
+    two tokens are equally likely to seven digits.) Rows that have stopped leave the batch. On a CPU many new tokens
+    come faster inside :func:`mtl.decoder.layout.laid_out_for_writing`.
 
     :param prompts: B prompts of at least one token each, of any lengths.
     :param stop: Tokens that end a row.
@@ -57,7 +60,7 @@ def generate(
     answers: list[list[int]] = [[] for _ in prompts]
     if not prompts or max_new_tokens < 1:
         return answers
-    project = decoder.logits if project is None else project
+    project = partial(next_token_logits, decoder) if project is None else project
     was_training = decoder.training
     decoder.eval()
     try:

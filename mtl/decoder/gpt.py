@@ -38,8 +38,15 @@ class Attention(nn.Module):
         self.query_key_value = nn.Linear(config.width, 3 * config.width)
         self.output = nn.Linear(config.width, config.width)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        """(B, T, D) -> (B, T, D). ``mask`` None is plain causal attention; one token alone sees all that is cached."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+        only: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, D) -> (B, T, D), or (P, D) of the tokens ``only``. ``mask`` None is plain causal attention; one token
+        alone sees all that is cached."""
         rows, tokens, width = x.shape
         heads = self.query_key_value(x).view(rows, tokens, 3, self.heads, width // self.heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D/heads)
@@ -53,7 +60,7 @@ class Attention(nn.Module):
             is_causal=mask is None and tokens > 1,
             dropout_p=self.dropout if self.training else 0.0,
         )
-        return self.output(attended.transpose(1, 2).reshape(rows, tokens, width))
+        return self.output(chosen(attended.transpose(1, 2).reshape(rows, tokens, width), only))
 
 
 class FeedForward(nn.Module):
@@ -81,12 +88,20 @@ class Block(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(config.width, eps=NORM_EPSILON)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+        only: Tensor | None = None,
+    ) -> Tensor:
+        """(B, T, D) -> (B, T, D), or (P, D) of the tokens ``only``."""
         if self.norm == "pre":
-            x = x + self._drop(self.attention(self.attention_norm(x), mask, cache))
+            read = self.attention(self.attention_norm(x), mask, cache, only)
+            x = chosen(x, only) + self._drop(read)
             return x + self._drop(self.feed_forward(self.feed_forward_norm(x)))
-        x = self.attention_norm(x + self._drop(self.attention(x, mask, cache)))
+        read = self.attention(x, mask, cache, only)
+        x = self.attention_norm(chosen(x, only) + self._drop(read))
         return self.feed_forward_norm(x + self._drop(self.feed_forward(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -171,6 +186,7 @@ class Decoder(nn.Module):
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
         offsets: Tensor | None = None,
+        only: Tensor | None = None,
     ) -> Tensor:
         """Hidden states of the last block, after the final layer norm where there is one.
 
@@ -180,7 +196,9 @@ class Decoder(nn.Module):
             least itself. None: every token sees itself and all before it.
         :param cache: Tokens read before, which each new token sees too; not together with ``mask``.
         :param offsets: (B or 1, T or 1, D), added to the embeddings of the tokens.
-        :returns: (B, T, D).
+        :param only: (P,) int64: of the B*T tokens laid flat, those whose hidden states are wanted. The last block then
+            spares itself most of its work for the others.
+        :returns: (B, T, D), or (P, D) where ``only`` is given.
         :raises ValueError: where T exceeds the context and no positions are given, or on both mask and cache.
         """
         if cache is not None:
@@ -190,8 +208,9 @@ class Decoder(nn.Module):
             if positions is None:
                 positions = cache.positions(tokens.shape[1], tokens.device)
         x = self.embed(tokens, positions, offsets)
-        for block in self.blocks:
-            x = block(x, mask, cache)
+        last = len(self.blocks) - 1
+        for number, block in enumerate(self.blocks):
+            x = block(x, mask, cache, only if number == last else None)
         return self.finish(x)
 
     def embed(
@@ -207,7 +226,7 @@ class Decoder(nn.Module):
         return self._drop(x if offsets is None else x + offsets)
 
     def finish(self, x: Tensor) -> Tensor:
-        """(B, T, D) of the last block -> hidden states, normed where the decoder has a final layer norm."""
+        """(..., D) of the last block -> hidden states, normed where the decoder has a final layer norm."""
         return x if self.final_norm is None else self.final_norm(x)
 
     def new_cache(self, rows: int, capacity: int) -> Cache:
@@ -286,6 +305,11 @@ class Decoder(nn.Module):
             parameter.copy_(drawn * scale if name.endswith("output.weight") else drawn)
         else:
             parameter.fill_(1.0 if name.endswith("norm.weight") else 0.0)
+
+
+def chosen(x: Tensor, only: Tensor | None) -> Tensor:
+    """(B, T, D) -> (P, D) of the tokens with these flat indices; None: as it is."""
+    return x if only is None else x.flatten(0, -2)[only]
 
 
 def _draw_special_rows(embedding: Tensor, first: int, seed: int) -> None:

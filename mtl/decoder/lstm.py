@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from mtl.config.schema import DecoderConfig
 from mtl.decoder.cache import Cache, StateCache
-from mtl.decoder.gpt import INITIAL_STANDARD_DEVIATION, Decoder, draw_normal
+from mtl.decoder.gpt import INITIAL_STANDARD_DEVIATION, Decoder, chosen, draw_normal
 
 
 class LstmDecoder(Decoder):
@@ -45,6 +45,7 @@ class LstmDecoder(Decoder):
         mask: Tensor | None = None,
         cache: Cache | None = None,
         offsets: Tensor | None = None,
+        only: Tensor | None = None,
     ) -> Tensor:
         """Hidden states of the last layer, projected to the width.
 
@@ -54,7 +55,8 @@ class LstmDecoder(Decoder):
         :param mask: (B, 1, T, T) bool, as for a transformer. None: each row is one sequence, whatever the positions.
         :param cache: Tokens read before, from which each row goes on; not together with ``mask``.
         :param offsets: (B or 1, T or 1, D), added to the embeddings of the tokens.
-        :returns: (B, T, D).
+        :param only: (P,) int64: of the B*T tokens laid flat, those whose hidden states are wanted.
+        :returns: (B, T, D), or (P, D) where ``only`` is given.
         :raises ValueError: where T exceeds the context and no positions are given, on both mask and cache, or where a
             token does not see exactly one at the position before its own.
         """
@@ -62,11 +64,11 @@ class LstmDecoder(Decoder):
         if cache is not None:
             if mask is not None:
                 raise ValueError("`mask` and `cache` cannot be given together")
-            return self.finish(self._go_on(x, cast("StateCache", cache)))
+            return self.finish(chosen(self._go_on(x, cast("StateCache", cache)), only))
         if mask is None:
             for block in self.blocks:
                 x = self._drop(block(x)[0])
-            return self.finish(x)
+            return self.finish(chosen(x, only))
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         order, runs = _plan(positions, mask)
@@ -75,6 +77,8 @@ class LstmDecoder(Decoder):
             x = self._drop(_run(cast("nn.LSTM", block), x, runs))
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)
+        if only is not None:
+            return self.finish(x[places[only]])
         return self.finish(x)[places].unflatten(0, tokens.shape)
 
     def embed(

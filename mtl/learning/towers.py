@@ -85,14 +85,20 @@ class StitchedBlock(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.alpha = alpha
 
-    def forward(self, x: Tensor, mask: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        """(K, B, T, D) -> (K, B, T, D)."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+        only: Tensor | None = None,
+    ) -> Tensor:
+        """(K, B, T, D) -> (K, B, T, D), or (K, P, D) of the tokens ``only``."""
         through = torch.stack(
-            [block(own, mask, cache) for block, own in zip(self.blocks, x, strict=True)]
+            [block(own, mask, cache, only) for block, own in zip(self.blocks, x, strict=True)]
         )
         # The residual stream keeps its precision under autocast, as it does in a decoder that is alone.
         with torch.autocast(x.device.type, enabled=False):
-            return torch.einsum("st,tbnd->sbnd", self.alpha, through.to(self.alpha))
+            return torch.einsum("st,t...d->s...d", self.alpha, through.to(self.alpha))
 
 
 class Stitched(Decoder):
@@ -128,7 +134,7 @@ class Stitched(Decoder):
         )
 
     def finish(self, x: Tensor) -> Tensor:
-        """(K, B, T, D) -> (B, T, D) of the task's own tower."""
+        """(K, ..., D) -> (..., D) of the task's own tower."""
         return cast("Decoder", self.towers[self.own]).finish(x[self.own])
 
     def flops(

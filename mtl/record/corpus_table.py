@@ -14,6 +14,7 @@ from mtl.record.numbers import count
 
 if TYPE_CHECKING:
     from rich import box
+    from rich.console import JustifyMethod
 
 PLAIN_WIDTH = 120
 ORIGINS_SHOWN = 12
@@ -112,10 +113,11 @@ def print_account(account: Account, *, file: TextIO | None = None) -> None:
 
     file = file or sys.stdout
     plain = not file.isatty()
-    table = Table(box=_box(file))
+    table = Table(box=_box(file), expand=True)
     for heading in ("removed by", "documents", "lines", "bytes", "share"):
-        table.add_column(heading, justify="left" if heading == "removed by" else "right")
-    table.add_column("the first one", overflow="ellipsis", no_wrap=True)
+        side: JustifyMethod = "left" if heading == "removed by" else "right"
+        table.add_column(heading, justify=side, no_wrap=True)
+    table.add_column("the first one", overflow="ellipsis", no_wrap=True, ratio=1)
     for rule, removal, share in account.rows():
         example = f"{removal.row}  {removal.example}" if removal.documents else ""
         table.add_row(
@@ -143,7 +145,7 @@ def remarks(account: Account) -> list[str]:
     said = []
     if account.replacement_characters:
         said.append(
-            f"{account.replacement_characters} kept documents hold U+FFFD: characters were lost before; left as it is"
+            f"{account.replacement_characters} kept documents hold U+FFFD: characters were lost before"
         )
     if account.control_characters:
         said.append(

@@ -167,40 +167,41 @@ class _Asking:
     def documents(self, examples: Sequence[Example]) -> list[Answer]:
         """Negative log-likelihood of each document and how many tokens were predicted: its own and its end, as in
         training."""
-        requests: list[Request] = []
-        ends = []
-        for example in examples:
-            tokens = [*self.vocabulary.encode(example.references[0]), self.vocabulary.end]
-            requests += windows(
-                tokens, self.vocabulary.end, self.decoder.context, self.asking.window
-            )
-            ends.append((len(requests), len(tokens)))
-        found = self._likelihoods(requests)
-        answers, begin = [], 0
-        for end, count in ends:
-            nats = math.fsum(one.nats for one in found[begin:end])
-            answers.append(Answer(value=nats, tokens=(count,)))
-            begin = end
-        return answers
+        end = self.vocabulary.end
+        texts = [[*self.vocabulary.encode(example.references[0]), end] for example in examples]
+        sums = self._nats(texts, self.asking.window)
+        return [
+            Answer(value=nats, tokens=(len(tokens),))
+            for nats, tokens in zip(sums, texts, strict=True)
+        ]
+
+    def _nats(self, texts: Sequence[Sequence[int]], window: WindowPolicy) -> list[float]:
+        """Negative log-likelihood of whole texts, each from the beginning of a document, in nats."""
+        parts = [
+            windows(tokens, self.vocabulary.end, self.decoder.context, window) for tokens in texts
+        ]
+        found = iter(self._likelihoods([request for part in parts for request in part]))
+        return [math.fsum(next(found).nats for _ in part) for part in parts]
 
     def ranked(self, examples: Sequence[Example]) -> list[Answer]:
         """The likeliest candidate of each row, by the form of likelihood the protocol ranks by."""
         prompted = [self._counted(self.prompts.candidates(e, e.answers, e.given)) for e in examples]
-        found = self._likelihoods([request for row in prompted for request in row.requests])
+        found = iter(self._likelihoods([request for row in prompted for request in row.requests]))
         unconditional = self._unconditional(examples)
-        answers, begin = [], 0
+        answers = []
         for example, row in zip(examples, prompted, strict=True):
-            end = begin + len(row.requests)
-            scores = tuple(-one.nats for one in found[begin:end])
-            tokens = tuple(len(one.token_nats) for one in found[begin:end])
-            alone = tuple(unconditional[text] for text in example.answers) if unconditional else ()
-            answer = Answer(value=0, scores=scores, tokens=tokens, unconditional=alone)
+            own = [next(found) for _ in row.requests]
+            answer = Answer(
+                value=0,
+                scores=tuple(-one.nats for one in own),
+                tokens=tuple(len(one.token_nats) for one in own),
+                unconditional=tuple(unconditional[a] for a in example.answers if unconditional),
+            )
             best = best_candidate(answer, example, self.protocol.rank_by)
             value: float | int = best
             if self.task.kind == "regression":
-                value = float(score_values(self.task, len(scores))[best])
+                value = float(score_values(self.task, len(own))[best])
             answers.append(replace(answer, value=value))
-            begin = end
         return answers
 
     def _unconditional(self, examples: Sequence[Example]) -> dict[str, float]:
@@ -238,17 +239,9 @@ class _Asking:
 
     def _means(self, examples: Sequence[Example]) -> list[float]:
         """Mean log-probability of a token of each row's prompt, in nats."""
-        requests, ends = [], []
-        for example in examples:
-            tokens = self.vocabulary.encode(self.prompts.before(example))
-            requests += windows(tokens, self.vocabulary.end, self.decoder.context, "disjoint")
-            ends.append((len(requests), len(tokens)))
-        found = self._likelihoods(requests)
-        means, begin = [], 0
-        for end, count in ends:
-            means.append(-math.fsum(one.nats for one in found[begin:end]) / count)
-            begin = end
-        return means
+        texts = [self.vocabulary.encode(self.prompts.before(example)) for example in examples]
+        sums = self._nats(texts, "disjoint")
+        return [-nats / len(tokens) for nats, tokens in zip(sums, texts, strict=True)]
 
     def open(self, split: Split) -> list[Answer]:
         """What is written to each row, the likelihood of its first reference, or both, as its metrics need."""

@@ -21,10 +21,12 @@ from torch import Tensor
 
 from mtl.decoder.cache import Behind, KeyValueCache
 from mtl.decoder.gpt import Decoder
-from mtl.scoring.trie import Cost, Row, Trie
+from mtl.scoring.trie import Cost, Row, Shape, Trie
 
 LOGITS = 2**20
 """Logits computed at once: few enough to stay in a processor's cache."""
+PROCESSOR_TOKENS = 1024
+"""Tokens of a pass on a processor at most, for the same reason."""
 PADDING = 64
 """Most padding in a batch, in tokens: about what another pass costs on a processor."""
 
@@ -66,7 +68,8 @@ def likelihoods(
 ) -> list[Likelihood]:
     """Likelihood of each request, in their order. It depends neither on the other requests nor on ``batch_tokens``.
 
-    :param batch_tokens: Most tokens of a pass, padding included; a longer row stands alone.
+    :param batch_tokens: Most tokens of a pass, padding included; a longer row stands alone. A processor, which is
+        faster so, takes 1024 at most.
     :param banned: Tokens that never count as the likeliest first token of a continuation. Probabilities stay.
     :param advance: Told how many more requests are done, now and then.
     :raises ValueError: on a request that does not fit into the decoder's context. Nothing is cut.
@@ -167,7 +170,9 @@ class _Reading:
 
     def __init__(self, decoder: Decoder, ledger: _Ledger, batch_tokens: int, banned: Sequence[int]):
         self.decoder, self.ledger, self.trie = decoder, ledger, ledger.trie
-        self.batch_tokens, self.banned = batch_tokens, list(banned)
+        on_processor = decoder.device.type == "cpu"
+        self.batch_tokens = min(batch_tokens, PROCESSOR_TOKENS) if on_processor else batch_tokens
+        self.banned = list(banned)
         token, with_one_seen = (decoder.flops(1, seen, 0, backward=False) for seen in (0, 1))
         self.cost = Cost(token, with_one_seen - token, max(2 * decoder.context, 512))
         cache = decoder.new_cache(1, int(self.trie.lengths.max()))
@@ -181,22 +186,40 @@ class _Reading:
     def _read(self, sequences: range, depth: int) -> None:
         """Sequences that share ``depth`` tokens, which the prefix's cache holds."""
         plan = self.trie.plan(sequences, depth, self.cost, prefixes=self.prefix is not None)
-        rows = [self.trie.row(part, depth) for part in plan.rows]
-        for batch in _batches(rows, self.batch_tokens):
-            self._predict(self._hidden(batch, depth), batch, depth)
+        shapes = [self.trie.shape(part, depth) for part in plan.rows]
+        for batch in _batches(shapes, self.batch_tokens):
+            self._predict([self.trie.row(plan.rows[number], depth) for number in batch], depth)
         for part, reach in plan.prefixes:
             assert self.prefix is not None
-            shared = self.trie.prefix(part, depth, reach)
-            tokens = torch.from_numpy(shared.tokens)[None].to(self.decoder.device)
-            hidden = self.decoder(tokens, cache=self.prefix)
+            self._predict([self.trie.prefix(part, depth, reach)], depth, keep=True)
             self.prefix.advance([reach - depth])
-            self._predict(hidden, [shared], depth)
             self._read(self.trie.below(part, reach), reach)
             self.prefix.rewind(depth)
 
-    def _hidden(self, batch: Sequence[Row], depth: int) -> Tensor:
-        """(B, T, D)"""
-        shape = (len(batch), len(batch[0].tokens))
+    def _predict(self, batch: Sequence[Row], depth: int, *, keep: bool = False) -> None:
+        """Write down what rows behind ``depth`` tokens predict.
+
+        :param keep: Whether the prefix's cache takes up the one row, to be gone on from.
+        """
+        width = max(len(row.tokens) for row in batch)
+        marks = [self.ledger.predicted_in(row, depth) for row in batch]
+        nodes = np.concatenate([own + b * width for b, (own, _) in enumerate(marks)])
+        slots = np.concatenate([own for _, own in marks])
+        order = nodes.argsort(kind="stable")
+        nodes, slots = nodes[order], slots[order]
+        # A node that predicts for several requests is projected once.
+        sources, place = np.unique(nodes, return_inverse=True)
+        only = torch.from_numpy(sources).to(self.decoder.device)
+        hidden = self._hidden(batch, (len(batch), width), depth, only, keep)
+        step = max(1, LOGITS // self.decoder.vocabulary_size)
+        for begin in range(0, len(sources), step):
+            low, high = np.searchsorted(place, (begin, begin + step))
+            self._score(hidden[begin : begin + step], place[low:high] - begin, slots[low:high])
+
+    def _hidden(
+        self, batch: Sequence[Row], shape: tuple[int, int], depth: int, only: Tensor, keep: bool
+    ) -> Tensor:
+        """(P, D) of the tokens ``only`` of B rows of T."""
         tokens, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         ends = np.tile(np.arange(1, shape[1] + 1), (shape[0], 1))  # padding sees itself
         for b, row in enumerate(batch):
@@ -206,31 +229,16 @@ class _Reading:
         read, at, end = (
             torch.from_numpy(array).to(self.decoder.device) for array in (tokens, positions, ends)
         )
+        if keep:
+            return self.decoder(read, cache=self.prefix, only=only)
         if not depth and all(row.plain for row in batch):
-            return self.decoder(read)
+            return self.decoder(read, only=only)
         number = torch.arange(shape[1], device=read.device)
         mask = ((number[None] <= number[:, None]) & (number[:, None] < end[:, None]))[:, None]
         if not depth:
-            return self.decoder(read, at, mask)
+            return self.decoder(read, at, mask, only=only)
         assert self.prefix is not None
-        return self.decoder(read, at, cache=Behind(self.prefix, mask))
-
-    def _predict(self, hidden: Tensor, batch: Sequence[Row], depth: int) -> None:
-        """Write down what the (B, T, D) hidden states of a batch predict."""
-        width = hidden.shape[1]
-        marks = [self.ledger.predicted_in(row, depth) for row in batch]
-        nodes = np.concatenate([own + b * width for b, (own, _) in enumerate(marks)])
-        slots = np.concatenate([own for _, own in marks])
-        order = nodes.argsort(kind="stable")
-        nodes, slots = nodes[order], slots[order]
-        # A node that predicts for several requests is projected once.
-        sources, place = np.unique(nodes, return_inverse=True)
-        flat = hidden.flatten(0, 1)
-        step = max(1, LOGITS // self.decoder.vocabulary_size)
-        for begin in range(0, len(sources), step):
-            low, high = np.searchsorted(place, (begin, begin + step))
-            chosen = torch.from_numpy(sources[begin : begin + step]).to(flat.device)
-            self._score(flat[chosen], place[low:high] - begin, slots[low:high])
+        return self.decoder(read, at, cache=Behind(self.prefix, mask), only=only)
 
     def _score(self, hidden: Tensor, place: np.ndarray, slots: np.ndarray) -> None:
         """``hidden[place[l]]`` predicts token ``slots[l]`` of the ledger."""
@@ -247,21 +255,21 @@ class _Reading:
         self.ledger.write(slots, nats, greedy)
 
 
-def _batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[list[Row]]:
-    """Rows of similar length, the longest first; those without branches, which need no mask, on their own."""
-    batch: list[Row] = []
+def _batches(shapes: Sequence[Shape], batch_tokens: int) -> Iterator[list[int]]:
+    """Numbers of rows of similar length, the longest first; those without branches, which need no mask, apart."""
+    batch: list[int] = []
     padding = 0
-    for row in sorted(rows, key=lambda row: (row.plain, -len(row.tokens))):
+    for number in sorted(range(len(shapes)), key=lambda n: (shapes[n].plain, -shapes[n].tokens)):
         if batch:
-            longest = len(batch[0].tokens)
-            padding += longest - len(row.tokens)
+            longest = shapes[batch[0]]
+            padding += longest.tokens - shapes[number].tokens
             if (
-                row.plain != batch[0].plain
+                shapes[number].plain != longest.plain
                 or padding > PADDING
-                or (len(batch) + 1) * longest > batch_tokens
+                or (len(batch) + 1) * longest.tokens > batch_tokens
             ):
                 yield batch
                 batch, padding = [], 0
-        batch.append(row)
+        batch.append(number)
     if batch:
         yield batch

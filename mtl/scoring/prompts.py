@@ -93,8 +93,9 @@ class Prompts:
         given = given or [""] * len(answers)
         for count in range(len(self._shown), -1, -1):
             text = self._header(count) + self.before(example)
+            known: dict[str, list[int]] = {}
             pairs = [
-                self._pair(text + before, answer, example)
+                self._pair(text + before, answer, example, known)
                 for before, answer in zip(given, answers, strict=True)
             ]
             longest = max(len(context) + len(tokens) for context, tokens in pairs)
@@ -112,9 +113,11 @@ class Prompts:
         requests = [Request((*prompt, *before), tuple(tokens)) for before, tokens in tails]
         return Prompted(tuple(requests), cut, len(self._shown))
 
-    def _pair(self, context: str, answer: str, example: Example) -> tuple[list[int], list[int]]:
+    def _pair(
+        self, context: str, answer: str, example: Example, known: dict[str, list[int]]
+    ) -> tuple[list[int], list[int]]:
         try:
-            return encode_pair(self.vocabulary, context, answer)
+            return encode_pair(self.vocabulary, context, answer, known=known)
         except ValueError as error:
             raise UserError(
                 f"an answer cannot be scored: {error}",

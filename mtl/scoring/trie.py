@@ -41,6 +41,15 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What is known of a row before it is laid."""
+
+    tokens: int
+    plain: bool
+    """Whether no node branches, so that every token sees all before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """Some neighbouring sequences of a trie, each node laid once, a node's descendants behind it."""
 
@@ -56,7 +65,7 @@ class Row:
 
     @property
     def plain(self) -> bool:
-        """Whether no node branches: every token sees all before it."""
+        """Whether no node branches, see :class:`Shape`."""
         return bool((self.ends == len(self.tokens)).all())
 
 
@@ -83,7 +92,7 @@ class Trie:
         number = {key: i for i, key in enumerate(ordered)}
         self.number = [number[key] for key in keys]
         """Of each given sequence, its place in the order."""
-        self.tokens = [np.frombuffer(key, dtype=">u4").astype(np.int64) for key in ordered]
+        self.tokens = [np.frombuffer(key, dtype=">u4") for key in ordered]
         self.lengths = np.array([len(tokens) for tokens in self.tokens], dtype=np.int64)
         self.shared = np.zeros(len(ordered), dtype=np.int64)
         """(S,) tokens that a sequence shares with the one before it."""
@@ -109,6 +118,13 @@ class Trie:
         rows += self._divide(loose, depth, cost)[0]
         return Plan(tuple(rows), tuple(apart))
 
+    def shape(self, sequences: range, depth: int) -> Shape:
+        """Of the row that :meth:`row` lays."""
+        inner = slice(sequences.start + 1, sequences.stop)
+        before = slice(sequences.start, sequences.stop - 1)
+        plain = bool((self.shared[inner] == self.lengths[before]).all())
+        return Shape(int(self._sizes(sequences, depth)[-1]), plain)
+
     def row(self, sequences: range, depth: int) -> Row:
         """Lay neighbours that share their first ``depth`` tokens, without these."""
         total = self._sizes(sequences, depth)[-1]
@@ -132,7 +148,7 @@ class Trie:
         path = np.arange(reach - depth)
         return Row(
             sequences,
-            self.tokens[sequences.start][depth:reach],
+            self.tokens[sequences.start][depth:reach].astype(np.int64),
             path + depth,
             np.full(len(path), len(path)),
             (path,) * len(sequences),

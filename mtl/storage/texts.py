@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,8 +17,6 @@ TYPES: dict[str, np.dtype[Any]] = {
     "digest": np.dtype("S16"),
 }
 """Bytes of all texts, bytes of each, and the digest of each."""
-COPIED = 1 << 22
-"""Bytes copied at once."""
 
 
 def digest(text: bytes) -> bytes:
@@ -71,11 +69,6 @@ class StoredTexts(Sequence[str]):
             raise IndexError(f"`index` should be below {len(self)} texts. Found {i}.")
         end = self._ends[i % len(self)]
         return self._bytes[end - self.lengths[i % len(self)] : end].tobytes()
-
-    def pieces(self) -> Iterator[bytes]:
-        """All bytes, some megabytes at a time."""
-        for begin in range(0, len(self._bytes), COPIED):
-            yield self._bytes[begin : begin + COPIED].tobytes()
 
 
 def write_texts(

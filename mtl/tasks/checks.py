@@ -51,6 +51,8 @@ def _reading(config: TaskConfig) -> Problems:
         return problems
     if config.source.documents != "rows":
         problems.append(("source.documents", f"only for language_modelling, not for {config.kind}"))
+    if config.detokeniser != "none":
+        problems.append(("detokeniser", f"only for language_modelling, not for {config.kind}"))
     if not config.segments:
         problems.append(("segments", "at least one segment is needed"))
     if config.kind == "pair_classification" and len(config.segments) != 2:

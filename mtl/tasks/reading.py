@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from mtl.config.errors import UserError, nearest
 from mtl.config.schema import TaskConfig
 from mtl.tasks.checks import CLASSIFICATION
+from mtl.tasks.detokenisers import DETOKENISERS
 from mtl.tasks.formats import bad_rows
 from mtl.tasks.ranking import Candidate, Queries
 from mtl.tasks.sources import Rows
@@ -42,7 +43,8 @@ class Reader:
     """Reads the rows of one task. Templates are compiled once.
 
     White space: a segment, a choice and a reference lose the blanks at both ends; a prompt keeps what its
-    templates say but never ends with a blank, because the answer begins with one. A document is kept as it is.
+    templates say but never ends with a blank, because the answer begins with one. A document is kept as it is,
+    unless the task undoes its tokenisation.
     """
 
     def __init__(self, config: TaskConfig):
@@ -52,6 +54,7 @@ class Reader:
         self._prompt = _templates(config.prompt, f"{place}.prompt")
         document = config.kind == "language_modelling"
         self._target = Template(config.target, field=f"{place}.target", verbatim=document)
+        self._detokeniser = DETOKENISERS.get(config.detokeniser)
         self._query = Template(config.query, field=f"{place}.query") if config.query else None
         self._choice_list: Expression | None = None
         self._choices: list[Template] = []
@@ -315,7 +318,10 @@ class Reader:
         text = _text(self._target, row)
         if not text.strip():
             raise BadValueError("document: found an empty text")
-        return Example(name, (), (), None, references=(text,))
+        if self._detokeniser is None:
+            return Example(name, (), (), None, references=(text,))
+        read = self._detokeniser.detokenise(text)
+        return Example(name, (), (), None, references=(read,), original=text)
 
 
 def _templates(sources: Sequence[str], field: str) -> list[Template]:

@@ -2,6 +2,8 @@
 
 White space: a column's value loses the blanks at both of its ends; what stands in the template itself is kept
 as written. Using a value that is null is an error, as is using a column that is not there; ``is defined`` asks.
+
+Filters beside Jinja's own: ``mid_sentence``, ``straighten_quotes``, ``detokenise_ptb`` and ``detokenise_wikitext``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mtl.config.errors import UserError
+from mtl.tasks.detokenisers import DETOKENISERS, straighten_quotes
 
 Row = Mapping[str, Any]
 
@@ -69,6 +72,9 @@ def _environment(verbatim: bool) -> ImmutableSandboxedEnvironment:
     )
     environment.filters["mid_sentence"] = mid_sentence
     environment.filters["split_at"] = split_at
+    environment.filters["straighten_quotes"] = straighten_quotes
+    for name, known in DETOKENISERS.items():
+        environment.filters[f"detokenise_{name}"] = known.detokenise
     return environment
 
 

@@ -18,7 +18,14 @@ from mtl.config import packages, strategies
 from mtl.config.compose import compose
 from mtl.config.errors import UserError
 from mtl.config.schema import FitConfig
-from mtl.config.verb_schema import EvaluateConfig, OverlapConfig, PredictConfig
+from mtl.config.verb_schema import (
+    EvaluateConfig,
+    ExportConfig,
+    GenerateConfig,
+    OverlapConfig,
+    PredictConfig,
+    PrepareConfig,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "messages.json"
 SCHEMAS = {
@@ -26,6 +33,9 @@ SCHEMAS = {
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "overlap": OverlapConfig,
+    "generate": GenerateConfig,
+    "export": ExportConfig,
+    "prepare": PrepareConfig,
 }
 CASES = {
     "unknown strategy": ("fit", ["strategy=task_singal"]),
@@ -80,6 +90,26 @@ CASES = {
     "overlap with a task twice": ("overlap", ["tasks=[colours,colours]"]),
     "overlap with an unknown task": ("overlap", ["tasks=[colour]"]),
     "overlap with an unknown corpus": ("overlap", ["corpus=microword"]),
+    "generate without run or hf": ("generate", []),
+    "generate with both": ("generate", ["run=runs/a", "hf=gpt2"]),
+    "generate with prompt and file": ("generate", ["run=runs/a", "prompt=x", "file=-"]),
+    "generate with an empty prompt": ("generate", ["run=runs/a", "prompt=''"]),
+    "generate with a negative temperature": ("generate", ["run=runs/a", "temperature=-1"]),
+    "generate with nothing to draw": (
+        "generate",
+        ["run=runs/a", "temperature=0", "top_k=2", "samples=3"],
+    ),
+    "generate with an empty stop text": ("generate", ["run=runs/a", "stop=[a,'']"]),
+    "generate with one stop text and no list": ("generate", ["run=runs/a", "stop=a"]),
+    "export without anything": ("export", []),
+    "export with a bad checkpoint": ("export", ["run=runs/a", "to=out", "checkpoint=first"]),
+    "export with an unknown key": ("export", ["run=runs/a", "too=out"]),
+    "files without a file": ("prepare", ["corpus.kind=files"]),
+    "files of another kind": ("fit", ["corpus.files=[a.txt]", "corpus.exclude_domains=[a.org]"]),
+    "unknown cleaning rule": ("prepare", ["corpus.clean.gopher_quality.min_word=3"]),
+    "cleaning rule out of range": ("prepare", ["corpus.clean.gopher_repetition.top_2gram=2"]),
+    "share that is no share": ("prepare", ["corpus.held_out=1"]),
+    "prepare with a key of fit": ("prepare", ["strategy=mt_dnn"]),
 }
 
 

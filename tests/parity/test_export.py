@@ -52,7 +52,6 @@ RUNS = {
         "strategy.signal=none",
         "strategy.words=arbitrary_distinct",
     ],
-    "single_task": ["strategy=single_task", "budget.steps=6"],
     "soft_sharing": ["strategy=soft_sharing"],
     "pretrain_finetune": ["strategy=pretrain_finetune", "pretrain.tokens=0", "budget.steps=6"],
 }

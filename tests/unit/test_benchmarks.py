@@ -13,21 +13,31 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks/whole_loop.py"
+CHOICES = ROOT / "benchmarks/choices.py"
 # What stands beside torch, lightning, numpy and tokenizers in a full installation; the benchmark needs none of it.
 ABSENT = ("pyarrow", "datasets", "hydra", "omegaconf", "pydantic", "mlflow", "optuna", "sacrebleu")
 
 
-@pytest.fixture(scope="module")
-def whole_loop() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("whole_loop", SCRIPT)
+def load(script: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(script.stem, script)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["whole_loop"] = module  # its dataclasses look themselves up there
+    sys.modules[script.stem] = module  # its dataclasses look themselves up there
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(SCRIPT.parent)  # as for a script that is run
+        patch.syspath_prepend(script.parent)  # as for a script that is run
         spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def whole_loop() -> ModuleType:
+    return load(SCRIPT)
+
+
+@pytest.fixture(scope="module")
+def choices() -> ModuleType:
+    return load(CHOICES)
 
 
 def test_summary_of_planted_times(whole_loop: ModuleType) -> None:
@@ -93,3 +103,62 @@ def test_runs_with_torch_and_lightning_alone(tmp_path: Path) -> None:
 def test_names_the_nearest_option(whole_loop: ModuleType) -> None:
     with pytest.raises(whole_loop.UserError, match="pairs"):
         whole_loop.read_options(["pair=3"], whole_loop.DEFAULTS)
+
+
+def test_choices_are_compared_with_the_best_batch_size(choices: ModuleType) -> None:
+    """12 questions, three turns: the harness is best with batches of 8, by the median."""
+    seconds = {
+        "ours": [1.0, 2.0, 1.0],
+        "harness 1": [1.0, 12.0, 12.0],
+        "harness 8": [6.0, 8.0, 7.0],
+        "harness 32": [24.0, 24.0, 24.0],
+    }
+    found = choices.summarise(seconds, 12)
+    assert found["best"] == "harness 8"
+    assert found["ratio"] == {"low": 4.0, "median": 6.0, "high": 7.0}
+    rates = found["questions_per_second"]
+    assert [rates[name] for name in seconds] == pytest.approx([12, 1, 12 / 7, 0.5])
+
+
+def test_choices_that_differ_are_found(choices: ModuleType) -> None:
+    ours = [(-1.0, True), (-2.0, False), (-3.0, False), (-4.0, False)] * 2
+    theirs = [*ours[:6], (-0.5, False), (-4.0, True)]
+    assert choices.agreement(ours, ours) == {"answers": 0, "greedy": 0, "nats": 0.0}
+    assert choices.agreement(ours, theirs) == {"answers": 1, "greedy": 1, "nats": 2.5}
+
+
+def test_choices_without_the_peer(tmp_path: Path) -> None:
+    hide = "import importlib.util as u; u.find_spec = lambda name: None if name == 'lm_eval' else 1"
+    beside = f"import sys; sys.path.insert(0, {str(CHOICES.parent)!r})"
+    run = f"import runpy; runpy.run_path({str(CHOICES)!r}, run_name='__main__')"
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{beside}; import torch, yaml, mtl.decoder.huggingface; {hide}; {run}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert process.stderr == "error: not installed: lm_eval (pip install 'mtl[peers]')\n"
+
+
+@pytest.mark.slow
+def test_choices_of_the_smallest_decoder(tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval")
+    words = f"decoder=micro rows=2 each=1,2 passage=60 repeats=1 vocabulary=512 out={tmp_path / 'out.json'}"
+    process = subprocess.run(
+        [sys.executable, str(CHOICES), *words.split()],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    cases = json.loads((tmp_path / "out.json").read_text())["cases"]
+    assert [case["questions_per_passage"] for case in cases] == [1, 2]
+    assert "same answers" in process.stdout

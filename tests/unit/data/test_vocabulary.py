@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from mtl.config.errors import UserError
 from mtl.data.vocabulary import SPECIAL, Vocabulary
@@ -120,6 +120,32 @@ def test_saved_folder_is_the_same_vocabulary_and_opens_in_transformers(
     assert other.eos_token_id == extended.end
 
 
+def test_transformers_reads_a_saved_folder_as_we_do(trained: Vocabulary, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    extended = trained.with_special(["<|task:a|>"])
+    extended.save(tmp_path, beginning=extended.end, context=9)
+    other = AutoTokenizer.from_pretrained(tmp_path)
+    assert (other.bos_token_id, other.pad_token_id) == (extended.end, extended.end)
+    assert (other.model_max_length, other.padding_side) == (9, "left")
+    assert other("a<|task:a|>b<|endoftext|>", verbose=False).input_ids == extended.encode(
+        "a<|task:a|>b<|endoftext|>"
+    )
+    assert other("<|task:a|>", split_special_tokens=False).input_ids == [
+        extended.special("<|task:a|>")
+    ]
+    other.save_pretrained(tmp_path / "again")
+    assert Vocabulary.load(tmp_path / "again").fingerprint == extended.fingerprint
+
+
+def test_whether_two_vocabularies_read_alike(trained: Vocabulary, tmp_path: Path) -> None:
+    trained.save(tmp_path)
+    assert trained.reads_like(Vocabulary.load(tmp_path).with_special(["<|task:a|>"]))
+    other = Vocabulary.train(["another text altogether"] * 9, trained.base_size, root=tmp_path)
+    assert not trained.reads_like(other)
+    assert [trained.token_of(i) for i in (trained.end, 0)] == ["<|endoftext|>", None]
+
+
 def test_training_is_deterministic_and_cached(trained: Vocabulary, tmp_path: Path) -> None:
     again = Vocabulary.train(iter(TEXTS), 280, root=tmp_path)
     assert again.fingerprint == trained.fingerprint
@@ -142,15 +168,23 @@ def test_prefetched_encodings_are_the_same_and_cannot_be_changed(trained: Vocabu
 
 
 def test_added_tokens_of_a_foreign_tokenizer_keep_their_ids(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     alphabet = {c: i for i, c in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(alphabet, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.add_special_tokens(["<pad>", "<|endoftext|>"])
     tokenizer.enable_truncation(4)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<pad> $A", special_tokens=[("<pad>", 256)]
+    )
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     vocabulary = Vocabulary.load(tmp_path)
     assert (vocabulary.base_size, vocabulary.end, vocabulary.start) == (258, 257, 258)
     assert len(vocabulary.encode("<pad><|endoftext|>")) == 18
+    vocabulary.save(tmp_path / "saved")
+    other = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert other("<pad> a").input_ids == vocabulary.encode("<pad> a")
 
 
 def test_half_a_surrogate_pair_is_refused(trained: Vocabulary) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from functools import cache
 
 import pytest
-import yaml
 
-from mtl.config.schema import DataConfig, SourceConfig, TaskConfig
+from mtl.config.compose import compose
+from mtl.config.schema import DataConfig, TaskConfig
+from mtl.config.verb_schema import EvaluateConfig
 from mtl.tasks.loading import load_task
 from mtl.tasks.microworld import TASKS, rows
 
 
+@cache
 def config(name: str) -> TaskConfig:
-    text = files("configs").joinpath("task", f"microworld_{name}.yaml").read_text()
-    fields = yaml.safe_load(text)
-    return TaskConfig(**fields | {"source": SourceConfig(**fields["source"])})
+    task = f"microworld_{name}"
+    return compose("evaluate", EvaluateConfig, ["hf=none", f"tasks=[{task}]"]).task[task]
 
 
 @pytest.mark.parametrize("name", TASKS)

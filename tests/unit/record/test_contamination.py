@@ -126,6 +126,7 @@ def test_the_parts_side_by_side() -> None:
         "overlapping": part(20, "matthews", accuracy=(0.95, 0.9, 1.0), matthews=(0.9, 0.8, 1.0)),
     }
     whole = part(53, "bits_per_byte", bits_per_byte=(2.0, 1.9, 2.1))
+    whole["lower_is_better"] = ["bits_per_byte"]
     file = io.StringIO()
     tasks = {"cola": cola, "ptb": {"all": whole, "clean": whole}}
     print_parts(tasks, notes=["overlap: 8-grams of books"], file=file)

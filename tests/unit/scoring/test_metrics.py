@@ -102,7 +102,12 @@ def test_f1_without_positives_is_zero():
 
 def test_scores_of_language_models_are_better_when_lower():
     falling = [name for name, known in METRICS.items() if not known.higher_is_better]
-    assert falling == ["bits_per_byte", "perplexity_per_word", "perplexity_per_token"]
+    assert falling == [
+        "perplexity_per_answer",
+        "bits_per_byte",
+        "perplexity_per_word",
+        "perplexity_per_token",
+    ]
     assert METRICS["bits_per_byte"].perfect == 0.0
     assert {METRICS[name].perfect for name in METRICS if name != "bits_per_byte"} == {1.0}
 

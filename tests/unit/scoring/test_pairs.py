@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from mtl.data.vocabulary import Vocabulary
@@ -55,3 +57,22 @@ def test_a_continuation_that_merges_into_the_context_is_refused(vocabulary: Voca
     assert len(vocabulary.encode("the cat")) <= len(vocabulary.encode("the c"))
     with pytest.raises(ValueError, match=r"token of its own\. Found 'at'"):
         encode_pair(vocabulary, "the c", "at")
+
+
+def test_a_context_met_before_is_not_encoded_again(
+    vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [encode_pair(vocabulary, "the cat ", choice) for choice in ("sat", "on the")]
+    encoded: list[str] = []
+
+    def encode(text: str, encode: Callable[[str], list[int]] = vocabulary.encode) -> list[int]:
+        encoded.append(text)
+        return encode(text)
+
+    monkeypatch.setattr(vocabulary, "encode", encode)
+    known: dict[str, list[int]] = {}
+    for choice, pair in zip(("sat", "on the"), expected, strict=True):
+        before, after = encode_pair(vocabulary, "the cat ", choice, known=known)
+        assert (before, after) == pair
+        before.append(0)  # the caller's own
+    assert encoded == ["the cat", "the cat sat", "the cat on the"]

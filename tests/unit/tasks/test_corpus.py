@@ -115,7 +115,7 @@ def test_microworld_text_is_held_out_by_split():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in names("corpus") if name not in ("microworld", "tasks")]
+    "name", [name for name in names("corpus") if name not in ("microworld", "tasks", "files")]
 )
 def test_corpus_files_load(name, data_root):
     data = DataConfig(root=str(data_root))
