@@ -66,14 +66,15 @@ TASKS = (
 """Tasks of the microworld, the open ones last."""
 DEFAULTS = {
     "tasks": ",".join(TASKS),
-    "rates": "0,0.01,0.1,1",
-    "controls": "0.1,1",
+    "rates": "0,0.01,0.1,0.3,1",
+    "controls": "1",
     "seeds": "0",
-    "tokens": "8000000",
+    "tokens": "10000000",
     "documents": "40000",
     "decoder": "tiny",
-    "vocabulary": "1024",
-    "batch": "2048",
+    "context": "96",
+    "vocabulary": "1536",
+    "batch": "1024",
     "learning_rate": "3e-3",
     "rows": "500",
     "jobs": "2",
@@ -119,6 +120,9 @@ class Arm:
             f"corpus.documents={options['documents']}",
             f"tokenizer.vocabulary={options['vocabulary']}",
             f"decoder={options['decoder']}",
+            # Documents are cut where the context ends, so that a row may stand at any position: asked without the
+            # opening of a document, a model that only ever saw openings at the first positions would write one.
+            f"decoder.context={options['context']}",
             f"budget.tokens={options['tokens']}",
             f"batch.tokens={options['batch']}",
             f"optimizer.learning_rate={options['learning_rate']}",
@@ -327,6 +331,10 @@ def train(arm: Arm, seed: int, overrides: Sequence[str]) -> dict[str, Any]:
 def train_all(options: Mapping[str, str], arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """All arms and seeds, ``jobs`` at a time."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Read by the C library of a process when it starts: blocks as large as a step's logits are kept for the next step,
+    # not returned and mapped anew. A tenth faster, the same numbers; without effect on other systems.
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
+    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**30))
     runs = Path(options["runs"])
     runs.mkdir(parents=True, exist_ok=True)
     seeds = [int(seed) for seed in options["seeds"].split(",")]
