@@ -187,7 +187,7 @@ def _header(figure: Any, result: Mapping[str, Any], colours: Mapping[str, str]) 
     figure.text(
         0.012,
         1 - 0.11 / height,
-        "Asked without a label seen: scores by how often the training text demonstrates the tasks",
+        "Zero-shot scores by how often the training text demonstrates the tasks",
         fontsize=12.5,
         fontweight="bold",
         color=colours["text"],
@@ -210,7 +210,7 @@ def _header(figure: Any, result: Mapping[str, Any], colours: Mapping[str, str]) 
     figure.legend(
         handles,
         [
-            "zero-shot score on unseen rows",
+            "score on unseen rows",
             "control: the same text, its answers permuted",
             "95 % of the scores of random answers",
         ],
@@ -225,7 +225,7 @@ def _header(figure: Any, result: Mapping[str, Any], colours: Mapping[str, str]) 
         borderpad=0.2,
     )
     figure.supxlabel(
-        "share of the training documents that demonstrate a task",
+        "training documents that demonstrate a task, in %",
         fontsize=8.5,
         color=colours["text"],
         y=0.1 / height,
@@ -233,4 +233,5 @@ def _header(figure: Any, result: Mapping[str, Any], colours: Mapping[str, str]) 
 
 
 def _share(rate: float) -> str:
-    return "0" if rate == 0 else f"{100 * rate:g} %"
+    """In per cent, as on the axis."""
+    return f"{100 * rate:g}"
