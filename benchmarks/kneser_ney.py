@@ -52,8 +52,8 @@ SHARED = (
     "record.mlflow=false",
 )
 SETTINGS = {
-    "ptb": ("budget.tokens=8000000",),
-    "gutenberg": ("budget.tokens=8000000", "corpus.documents=13"),
+    "ptb": ("budget.tokens=16000000", "decoder.dropout=0.1"),
+    "gutenberg": ("budget.tokens=16000000", "corpus.documents=13"),
     "tinyshakespeare": ("budget.tokens=4000000", "decoder.dropout=0.2"),
 }
 """What the decoder of each text is trained with, beside ``SHARED``."""
