@@ -146,8 +146,8 @@ class _Asking:
                 f"few-shot: {self.shots} context examples of the train split before each row"
             )
         if self.task.kind == "language_modelling":
-            overlap = "follow each other" if self.asking.window == "disjoint" else "overlap by half"
-            found.append(f"windows of {self.decoder.context} tokens that {overlap}")
+            windows_of = f"{self.asking.window} windows of at most {self.decoder.context} tokens"
+            found.append(f"documents in {windows_of}")
         if self.threshold is not None:
             found.append(
                 f"threshold {self.threshold:.4f} nats a token: the median of the training rows, labels unread"
