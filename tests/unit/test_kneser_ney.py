@@ -155,7 +155,7 @@ def test_prints_both_models_on_the_same_bytes(
     assert heading.split()[:3] == ["bits", "per", "byte"]
     assert [row.split(",")[0] for row in rows] == ["decoder", "decoder", "Kneser-Ney", "Kneser-Ney"]
     config = (tmp_path / "runs/ptb/config.yaml").read_text()
-    assert "context: 64" in config
+    assert "context: 48" in config
     assert "tokens: 3000" in config
     # Five lines that repeat are learnt by counting; a decoder of two steps knows nothing.
     decoder, trigrams = (float(rows[i][38:].split()[0]) for i in (0, 3))
