@@ -138,15 +138,27 @@ def test_prints_both_models_on_the_same_bytes(
     lines = [f" the {'old ' * (i % 5)}dog sat on the mat \n" for i in range(320)]
     (folder / "train.txt").write_text("".join(lines))
     (folder / "validation.txt").write_text("".join(lines[:130]))
-    options = [f"root={tmp_path / 'data'}", f"runs={tmp_path / 'runs'}", "tokens=3000"]
-    benchmark.main(["texts=ptb", *options, "orders=2,3", "resamples=20"])
-    title, heading, *rows = capsys.readouterr().out.splitlines()[-6:]
+    options = [
+        f"root={tmp_path / 'data'}",
+        f"runs={tmp_path / 'runs'}",
+        "tokens=3000",
+        "with=decoder.context=64",
+    ]
+    benchmark.main(["texts=ptb", *options, "orders=2,3", "resamples=20", "also=ptb"])
+    title, heading, *rows = capsys.readouterr().out.splitlines()[-9:]
+    # The same text once more, scored anew.
+    again = [row.removeprefix("ptb: ").split("  ", 1)[1].split()[:5] for row in rows[4:]]
+    assert again == [rows[i].split("  ", 1)[1].split()[:5] for i in (0, 2, 3)]
+    rows = rows[:4]
     assert title.startswith("ptb: 4 documents of 0.01 MB")
     assert title.endswith(f"3 held-out documents of {sum(map(len, lines[:130])):,} bytes")
     assert heading.split()[:3] == ["bits", "per", "byte"]
     assert [row.split(",")[0] for row in rows] == ["decoder", "decoder", "Kneser-Ney", "Kneser-Ney"]
+    config = (tmp_path / "runs/ptb/config.yaml").read_text()
+    assert "context: 48" in config
+    assert "tokens: 3000" in config
     # Five lines that repeat are learnt by counting; a decoder of two steps knows nothing.
-    decoder, trigrams = (float(rows[i][34:].split()[0]) for i in (0, 3))
+    decoder, trigrams = (float(rows[i][38:].split()[0]) for i in (0, 3))
     assert trigrams < 0.5 < decoder
     assert float(rows[3].split("  ")[-1].split()[0]) == pytest.approx(trigrams - decoder, abs=2e-3)
 
