@@ -3,8 +3,8 @@
 White space: a column's value loses the blanks at both of its ends; what stands in the template itself is kept
 as written. Using a value that is null is an error, as is using a column that is not there; ``is defined`` asks.
 
-Filters beside Jinja's own: ``mid_sentence``, ``split_at``, ``straighten_quotes``, ``detokenise_ptb``, ``detokenise_wikitext``
-and ``detokenise_treebank``.
+Filters beside Jinja's own: ``mid_sentence``, ``split_at``, ``straighten_quotes``, ``detokenise_ptb``,
+``detokenise_wikitext`` and ``detokenise_treebank``.
 """
 
 from __future__ import annotations
