@@ -76,3 +76,7 @@ class Interrupted(Exception):  # noqa: N818  (a state, not an error)
     def __init__(self, signal: int):
         self.signal = int(signal)
         super().__init__(f"interrupted by signal {self.signal}")
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
+        """Another process is told of it by a pickle, which would call it with the message otherwise."""
+        return type(self), (self.signal,)
