@@ -183,6 +183,8 @@ def test_verdict_when_the_claim_holds(experiment: ModuleType) -> None:
             "100 %": ["sentiment", "pronoun"],
             "100 % permuted": [],
         },
+        # 0.85 > 0.35 and 0.61 > 0.55, but 0.59 < 0.70
+        "above_control": {"100 %": ["sentiment", "pronoun"]},
         "starts_at_chance": True,
         "rises": 2,
         "control_stays": True,
@@ -244,7 +246,8 @@ def test_table_shows_means_and_marks(experiment: ModuleType) -> None:
     said = experiment.statement(result)
     assert "at 100 %: 2 of 3 tasks (sentiment, pronoun)" in said
     assert "not learnt at 100 %: entailment" in said
-    assert said.endswith("the claim holds")
+    assert "above the control at 100 %: 2 of 3 tasks (sentiment, pronoun)" in said
+    assert said.endswith("the claim is shown on 2 of 3 tasks")
 
 
 def test_figure_shows_what_was_measured(figure: ModuleType, tmp_path: Path) -> None:
