@@ -12,15 +12,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
-from typing import cast
 
 from _options import read_options
-from omegaconf import OmegaConf
+from _tasks import read_task
 
-from mtl.config.errors import UserError, unknown_name
-from mtl.config.schema import DataConfig, TaskConfig
-from mtl.config.values import check
+from mtl.config.errors import UserError
+from mtl.config.schema import DataConfig
 from mtl.scoring.bag_of_words import bag_of_words
 from mtl.scoring.baselines import chance, majority
 from mtl.scoring.score import average
@@ -33,21 +30,6 @@ DEFAULTS = {
     "seed": "0",
     "resamples": "1000",
 }
-TASK_FILES = Path(__file__).resolve().parent.parent / "configs" / "task"
-
-
-def read_task(name: str) -> TaskConfig:
-    """The task file of that name, checked against the schema."""
-    path = TASK_FILES / f"{name}.yaml"
-    if not path.is_file():
-        raise unknown_name("task", name, [file.stem for file in TASK_FILES.glob("*.yaml")])
-    config, problems = check(TaskConfig, OmegaConf.to_container(OmegaConf.load(path)))
-    if problems:
-        keys = [
-            f"{problem.key}: {problem.kind} {problem.expected}".rstrip() for problem in problems
-        ]
-        raise UserError("a task file that does not fit the schema", where=str(path), hints=keys)
-    return cast(TaskConfig, config)
 
 
 def main(words: list[str]) -> None:

@@ -35,15 +35,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import _tasks
 import numpy as np
-import yaml
 from _demonstrations_figure import draw
 from _options import read_options
 from scipy.stats import binom
 
 from mtl.config.errors import Interrupted, UserError, unknown_name
-from mtl.config.schema import DataConfig, TaskConfig
-from mtl.config.values import check
+from mtl.config.schema import DataConfig
 from mtl.record.numbers import duration
 from mtl.record.progress import Progress
 from mtl.scoring.baselines import answer_space, chance
@@ -265,10 +264,7 @@ def sentence(text: str, position: int) -> str:
 
 def read_task(name: str) -> Task:
     """A task of the microworld with its rows."""
-    path = ROOT / f"configs/task/microworld_{name}.yaml"
-    config, problems = check(TaskConfig, yaml.safe_load(path.read_text(encoding="utf-8")))
-    assert not problems, problems
-    return load_task(config, DataConfig(), seed=0)
+    return load_task(_tasks.read_task(f"microworld_{name}"), DataConfig(), seed=0)
 
 
 def read_tasks(options: Mapping[str, str]) -> dict[str, Task]:

@@ -36,6 +36,7 @@ import torch
 import yaml
 from _measuring import ROOT, Clocks, machine, write
 from _options import read_options
+from _tasks import read_task
 
 from mtl.config import schema
 from mtl.config.errors import Interrupted, UserError
@@ -187,12 +188,6 @@ class Material:
 def _fewer(task: Task, rows: int) -> Task:
     assert task.train is not None
     return replace(task, train=replace(task.train, examples=task.train.examples[:rows]))
-
-
-def read_task(name: str) -> schema.TaskConfig:
-    """The task file of that name; the microworld's name no hub."""
-    values = yaml.safe_load((ROOT / f"configs/task/{name}.yaml").read_text(encoding="utf-8"))
-    return schema.TaskConfig(**{**values, "source": schema.SourceConfig(**values["source"])})
 
 
 def measure(

@@ -41,11 +41,13 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Run:
 def _fit(config: FitConfig) -> Run | None:
     if config.resume is None and not Path(config.run_dir or "").joinpath("config.yaml").is_file():
         # Before the heavy libraries are loaded; where a run is there already, it says what is wrong.
-        from mtl.tasks.corpus import check_corpus
         from mtl.tasks.loading import check_tasks
 
         check_tasks([config.task[name] for name in config.tasks], config.data)
-        check_corpus(config.corpus, config.data)
+        if config.corpus.kind == "files":
+            from mtl.tasks.prepared import check_files
+
+            check_files(config.corpus, config.data)
     if config.trainer.devices != 1:
         # DistributedDataParallel would advise each process on steps that leave no parameter unused.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

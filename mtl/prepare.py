@@ -48,7 +48,8 @@ def prepare(config: PrepareConfig) -> Prepared:
     :raises UserError: Files that are missing or damaged, nothing left after cleaning, or a corpus of tasks' rows.
     """
     from mtl.record.progress import Progress
-    from mtl.tasks.corpus import check_corpus, load_corpus
+    from mtl.tasks.corpus import load_corpus
+    from mtl.tasks.prepared import check_files
 
     if config.corpus.kind == "tasks":
         raise UserError(
@@ -59,7 +60,8 @@ def prepare(config: PrepareConfig) -> Prepared:
     data = DataConfig(
         root=config.data.root or os.environ.get("MTL_DATA_ROOT"), cache=config.data.cache
     )
-    check_corpus(config.corpus, data)
+    if config.corpus.kind == "files":
+        check_files(config.corpus, data)
     with Progress() as progress:
         with _told(progress) as tell:
             corpus = load_corpus(config.corpus, [], data, seed=config.seed, tell=tell)
@@ -134,7 +136,15 @@ def _tokenised(
         tokenizer=folder,
         vocabulary_size=vocabulary.base_size,
         readers=tuple(readers),
+        remarks=_remarks(config),
     )
+
+
+def _remarks(config: PrepareConfig) -> tuple[str, ...]:
+    domains, url = config.corpus.exclude_domains, config.corpus.url
+    if not domains or url is not None:
+        return ()
+    return (f"not excluded: {', '.join(domains)}; corpus.url names no column with addresses",)
 
 
 def _readers() -> dict[str, Strategy]:

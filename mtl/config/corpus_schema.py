@@ -139,9 +139,9 @@ class CorpusConfig:
     """What is a document in a .txt file: the whole of it, each line, or lines joined as in a source's ``documents``
     (``files`` only)."""
     url: str | None = None
-    """Column with the address of a document (``files`` only)."""
+    """Column with the address of a document (``source`` and ``files`` only)."""
     exclude_domains: list[str] = field(default_factory=list)
-    """Drop documents from these domains and those below them (``files`` only)."""
+    """Drop documents from these domains and those below them (``source`` and ``files`` only)."""
     clean: CleaningConfig = field(default_factory=CleaningConfig)
     """What a document to train on must be like."""
     deduplicate: DeduplicationConfig = field(default_factory=DeduplicationConfig)

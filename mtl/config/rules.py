@@ -261,9 +261,13 @@ def _files_where_files_are_read(config: dict[str, Any]) -> Iterator[Problem]:
     if reads_files and not files:
         words = "a list of at least one file or pattern where corpus.kind is files"
         yield Problem("corpus.files", "range", files or [], words)
-    for part in ("files", "url", "exclude_domains"):
-        if not reads_files and (found := get(config, f"corpus.{part}")):
-            yield Problem(f"corpus.{part}", "range", found, "left out unless corpus.kind is files")
+    elif not reads_files and files:
+        yield Problem("corpus.files", "range", files, "left out unless corpus.kind is files")
+    for part in ("url", "exclude_domains"):
+        found = get(config, f"corpus.{part}")
+        if found and get(config, "corpus.kind") not in ("files", "source"):
+            words = "left out unless corpus.kind is files or source"
+            yield Problem(f"corpus.{part}", "range", found, words)
 
 
 CORPUS = (_named_part("corpus", "source", "source"), _files_where_files_are_read)

@@ -1,7 +1,8 @@
 """Rules of MassiveText (Rae et al. 2021, "Scaling Language Models", appendix A.1.1 and table A1) on a document.
 
 The counts follow datatrove's ``GopherQualityFilter`` and ``GopherRepetitionFilter``, with words between blanks, except
-that lines of nothing but blanks are no lines that repeat. Each rule gives its name where it is broken, and rules are tried in a fixed order, so that a document has one reason.
+that lines of nothing but blanks are no lines that repeat. Each rule gives its name where it is broken, and rules are
+tried in a fixed order, so that a document has one reason.
 """
 
 from __future__ import annotations

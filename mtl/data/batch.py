@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mtl.data.encoding import Encoded
+from mtl.data.packing import pack, pack_tightly
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,17 @@ def collate(
     rows: Sequence[int] | np.ndarray,
     weights: np.ndarray | None = None,
     row_tokens: int = 0,
+    tight: bool = False,
     draws: np.ndarray | None = None,
 ) -> Batch:
-    """Pack examples into rows (first fit, the longest first), the same way every time.
+    """Pack examples into rows (:mod:`mtl.data.packing`), the same way every time.
 
     :param encoded: (B,) encodings, none empty; they keep this order in the batch.
     :param tasks: (B,) index of each example's task.
     :param rows: (B,) position of each example in its task's split.
     :param weights: (B,) weight of each example's loss; null is 1/B each.
     :param row_tokens: Rows hold this many tokens, or as many as the longest example where that is more.
+    :param tight: Rows may be somewhat longer than that, where fewer places stay empty then.
     :param draws: (B,) int64, ascending from 0 without gaps: examples with the same number have the same tokens, which
         are laid once. Null lays each example.
     """
@@ -95,7 +98,9 @@ def collate(
     lengths = np.array([len(e.tokens) for e in laid], dtype=np.int64)
     if not lengths.all():
         raise ValueError("Every example should have at least one token. Found an empty one.")
-    row, column = pack(lengths, max(int(row_tokens), int(lengths.max())))
+    row, column = (pack_tightly if tight else pack)(
+        lengths, max(int(row_tokens), int(lengths.max()))
+    )
     width = int((column + lengths).max())
     shape = (int(row.max()) + 1, width)
     layout = _Layout(laid, lengths, row * width + column)
@@ -137,33 +142,6 @@ def idle_batch() -> Batch:
         collate([nothing], tasks=[0], rows=[-1], weights=np.zeros(1, dtype=np.float32)),
         real_tokens=0,
     )
-
-
-def pack(lengths: np.ndarray, row_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    """First fit decreasing: row and first column of each example.
-
-    :param lengths: (B,) tokens of each example, none above ``row_tokens``.
-    :return: (B,) rows and (B,) columns, int64. Examples of the same length keep their order.
-    """
-    row = np.empty(len(lengths), dtype=np.int64)
-    column = np.empty(len(lengths), dtype=np.int64)
-    order = np.argsort(-lengths, kind="stable")
-    free: list[int] = []
-    rows, columns = [], []
-    r, before = 0, -1
-    for length in lengths[order].tolist():
-        # A row that had no room for this very length a moment ago has none now.
-        r = r if length == before else 0
-        while r < len(free) and free[r] < length:
-            r += 1
-        if r == len(free):
-            free.append(row_tokens)
-        rows.append(r)
-        columns.append(row_tokens - free[r])
-        free[r] -= length
-        before = length
-    row[order], column[order] = rows, columns
-    return row, column
 
 
 def _weights(weights: np.ndarray | None, examples: int) -> np.ndarray:

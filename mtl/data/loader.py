@@ -94,6 +94,7 @@ class TrainLoader:
     :param start: First step; after ``start`` steps the loader goes on as if it had never stopped.
     :param weigh: Weights of a whole step's examples; null is 1/n each.
     :param row_tokens: Tokens of a packed row at least, see :func:`mtl.data.batch.collate`.
+    :param tight: Whether rows may be longer where fewer places stay empty then.
     :param apart: One batch for each task of a piece, in the order of the tasks, rather than one for all; tasks with
         examples of the same row stay in one batch.
     """
@@ -110,6 +111,7 @@ class TrainLoader:
         accumulate: int = 1,
         weigh: Weigh | None = None,
         row_tokens: int = 0,
+        tight: bool = False,
         apart: bool = False,
     ):
         if not 0 <= rank < world or accumulate < 1:
@@ -125,6 +127,7 @@ class TrainLoader:
         self._own = range(rank * accumulate, (rank + 1) * accumulate)
         self._weigh = weigh
         self._row_tokens = row_tokens
+        self._tight = tight
         self._apart = apart
 
     def __len__(self) -> int:
@@ -173,6 +176,7 @@ class TrainLoader:
             rows=rows,
             weights=weights[piece],
             row_tokens=self._row_tokens,
+            tight=self._tight,
             draws=draws,
         )
 

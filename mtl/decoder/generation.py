@@ -76,9 +76,10 @@ def generate(
             never = torch.tensor(banned, dtype=torch.long, device=decoder.device)
             while True:
                 added = None if offsets is None else offsets[active, None]
-                hidden = decoder(tokens.to(decoder.device), cache=cache, offsets=added)
+                only = _last(lengths, tokens.shape[1]).to(decoder.device)
+                hidden = decoder(tokens.to(decoder.device), cache=cache, offsets=added, only=only)
                 cache.advance(lengths)
-                logits = project(_last(hidden, lengths)).float()
+                logits = project(hidden).float()
                 if len(never):
                     logits.index_fill_(1, never, -torch.inf)
                 if temperature == 0:
@@ -106,12 +107,9 @@ def generate(
         decoder.train(was_training)
 
 
-def _last(hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-    """(B, T, D) -> (B, D) at each row's last real token: the vocabulary is projected there alone."""
-    if hidden.shape[1] == 1:
-        return hidden[:, 0]
-    rows = torch.arange(len(lengths), device=hidden.device)
-    return hidden[rows, torch.tensor(lengths, device=hidden.device) - 1]
+def _last(lengths: Sequence[int], row_tokens: int) -> Tensor:
+    """(B,) where each row's last real token stands among B * T laid flat: no other is projected to the vocabulary."""
+    return torch.arange(len(lengths)) * row_tokens + torch.tensor(lengths) - 1
 
 
 def _check(decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:

@@ -37,7 +37,8 @@ def probabilities(
     scaled = (logits - logits.amax(-1, keepdim=True)) / temperature
     if top_k is not None and top_k < logits.shape[-1]:
         ordered = logits.topk(top_k).values
-        scaled = scaled.masked_fill(~_highest(logits, ordered, torch.tensor(top_k)), -torch.inf)
+        count = torch.tensor(top_k, device=logits.device)
+        scaled = scaled.masked_fill(~_highest(logits, ordered, count), -torch.inf)
     likely = scaled.softmax(-1)
     if top_p is None or top_p == 1:
         return likely

@@ -75,6 +75,8 @@ class TrainingData(pl.LightningDataModule):
         weigh = reduction(strategy.reduction)
         self._weigh = weigh if balance is None else within_tasks(weigh)
         self._apart, self._balance = strategy.apart, balance
+        # Chunks of documents are long, rows of them few, and the last one would be half empty.
+        self._tight = strategy.reads == "corpus"
 
     def train_dataloader(self) -> TrainLoader:
         assert self.trainer is not None
@@ -88,6 +90,7 @@ class TrainingData(pl.LightningDataModule):
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
             accumulate=self.trainer.accumulate_grad_batches,
+            tight=self._tight,
             apart=self._apart or separate_gradients(self._balance, pieces),
         )
 

@@ -56,6 +56,8 @@ class Prepared:
     """Ids of the vocabulary, special tokens aside."""
     readers: tuple[str, ...]
     """Strategies that it was tokenised for."""
+    remarks: tuple[str, ...] = ()
+    """What was asked for and could not be done."""
 
 
 def print_prepared(prepared: Prepared, *, file: TextIO | None = None) -> None:
@@ -90,8 +92,9 @@ def print_prepared(prepared: Prepared, *, file: TextIO | None = None) -> None:
     console.print(amounts)
     train = prepared.amounts["train"]
     said = [
+        *prepared.remarks,
         f"vocabulary: {prepared.vocabulary_size} tokens, {train.bytes / max(train.tokens, 1):.2f} bytes per token, "
-        f"in {prepared.tokenizer}"
+        f"in {prepared.tokenizer}",
     ]
     if prepared.store is not None:
         said.append(f"documents: {prepared.store}")

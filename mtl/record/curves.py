@@ -67,8 +67,8 @@ def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)
         if index % columns == 0 or held_out:
-            unit = " (nats per token)" if held_out else ""
-            panel.set_ylabel(f"loss{unit}", fontsize=8, color=LOSS_COLOUR)
+            label = "loss (nats per token)" if held_out else "loss"
+            panel.set_ylabel(label, fontsize=8, color=LOSS_COLOUR)
         if index + columns >= len(names):
             panel.set_xlabel(f"tokens{unit}", fontsize=8)
             panel.tick_params(labelbottom=True)

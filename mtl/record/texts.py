@@ -19,7 +19,7 @@ _SHOWN_CONTROLS = {
 def print_texts(
     answers: Iterable[Mapping[str, Any]], *, samples: int, file: TextIO | None = None
 ) -> None:
-    """Print each as it comes: its keys ``prompt`` (dim) and ``text`` on a terminal, else all of it as JSON.
+    """Print ``prompt`` (dim) and ``text`` of each on a terminal, once all are there; else each as JSON, as it comes.
 
     :param answers: Objects with ``prompt`` (or None), ``text``, ``sample`` and ``stopped_by``.
     :param samples: Texts of one prompt; more than one are told apart by a line.
@@ -33,9 +33,9 @@ def print_texts(
     from rich.console import Console
     from rich.text import Text
 
-    # Asked for each line: while a progress display runs, it stands before the standard output.
-    console = Console(file=None if file is sys.stdout else file, soft_wrap=True, highlight=False)
-    for number, answer in enumerate(answers):
+    console = Console(file=file, soft_wrap=True, highlight=False)
+    # While they are written, the progress display owns the terminal's last line.
+    for number, answer in enumerate(list(answers)):
         if number:
             console.print()
         if samples > 1:

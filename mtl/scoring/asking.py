@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mtl.config.errors import UserError
+from mtl.config.schema import DecodingConfig
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
-from mtl.decoder.writing import write
 from mtl.scoring.likelihood import Likelihood, Request, likelihoods
 from mtl.scoring.metrics import METRICS, WindowPolicy
 from mtl.scoring.pairs import encode_pair
@@ -28,6 +28,7 @@ from mtl.scoring.prompts import Prompted, Prompts, context_examples
 from mtl.scoring.ranked import best_candidate
 from mtl.scoring.sentences import first_sentences
 from mtl.scoring.windows import windows
+from mtl.scoring.written import texts_behind
 from mtl.tasks.closed import score_values
 from mtl.tasks.splits import subsample
 from mtl.tasks.task import Answer, Example, Split, Task
@@ -145,8 +146,8 @@ class _Asking:
                 f"few-shot: {self.shots} context examples of the train split before each row"
             )
         if self.task.kind == "language_modelling":
-            overlap = "follow each other" if self.asking.window == "disjoint" else "overlap by half"
-            found.append(f"windows of {self.decoder.context} tokens that {overlap}")
+            windows_of = f"{self.asking.window} windows of at most {self.decoder.context} tokens"
+            found.append(f"documents in {windows_of}")
         if self.threshold is not None:
             found.append(
                 f"threshold {self.threshold:.4f} nats a token: the median of the training rows, labels unread"
@@ -305,33 +306,18 @@ class _Asking:
         streams: Sequence[int] | None = None,
     ) -> list[str]:
         """At most ``longest`` new tokens of each prompt as text: drawn as the protocol says, or greedily."""
-        decoding = self.protocol.decoding
-        order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
-        texts = [""] * len(prompts)
-        begin = 0
-        while begin < len(order):
-            length = len(prompts[order[begin]]) + longest
-            rows = order[begin : begin + max(1, self.asking.batch_tokens // length)]
-            written = write(
-                self.decoder,
-                [prompts[row] for row in rows],
-                decode=self.vocabulary.decode,
-                max_new_tokens=longest,
-                stop={self.vocabulary.end},
-                stop_texts=stop_texts,
-                temperature=decoding.temperature if streams else 0.0,
-                top_k=decoding.top_k if streams else None,
-                top_p=decoding.top_p if streams else None,
-                seed=self.asking.seed,
-                banned=self.vocabulary.unwritten(self.decoder.vocabulary_size),
-                streams=[streams[row] for row in rows] if streams else None,
-            )
-            for row, one in zip(rows, written, strict=True):
-                texts[row] = one.text.strip()
-            if self.advance is not None:
-                self.advance(len(rows))
-            begin += len(rows)
-        return texts
+        return texts_behind(
+            self.decoder,
+            self.vocabulary,
+            prompts,
+            longest=longest,
+            stop_texts=stop_texts,
+            decoding=self.protocol.decoding if streams else DecodingConfig(),
+            streams=streams,
+            seed=self.asking.seed,
+            batch_tokens=self.asking.batch_tokens,
+            advance=self.advance,
+        )
 
     def _likelihoods(
         self, requests: Sequence[Request], banned: Sequence[int] = ()

@@ -62,12 +62,13 @@ def expected_f1(positives: int, rows: int, rate: float) -> float:
 def majority(task: Task, metric: str, split: Split | None = None) -> float | None:
     """Score of always giving the training split's most frequent answer (for a score: its mean).
 
-    None where nothing was trained on, and for language modelling, where no single answer exists. Ties
+    None where nothing was trained on, for language modelling, where no single answer exists, and for what looks at
+    likelihoods, which a constant has not. Ties
     fall to the lower class, or to the text that comes first in the alphabet.
 
     :param split: Whose rows; None for the rows that are reported.
     """
-    if task.train is None or task.kind == "language_modelling":
+    if task.train is None or task.kind == "language_modelling" or METRICS[metric].of_target:
         return None
     examples = (split or task.report).examples
     constant = Answer(value=_most_frequent(task, task.train.examples))

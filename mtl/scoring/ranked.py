@@ -44,7 +44,11 @@ def ranked_metrics(task: Task, answers: Sequence[Answer]) -> tuple[Metric, ...]:
 
     No task declares them, and none is ever a primary metric.
     """
-    if task.is_open or task.kind == "regression" or not all(answer.tokens for answer in answers):
+    if (
+        task.is_open
+        or task.kind == "regression"
+        or not all(answer.scores and len(answer.tokens) == len(answer.scores) for answer in answers)
+    ):
         return ()
     left_out = {task.config.protocol.rank_by, "byte"}
     if not all(answer.unconditional for answer in answers):

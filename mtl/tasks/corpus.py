@@ -12,7 +12,7 @@ from mtl.config.schema import CorpusConfig, DataConfig, SourceConfig, TaskConfig
 from mtl.corpora.building import no_tell
 from mtl.corpora.shards import Tell
 from mtl.tasks.loading import load_task
-from mtl.tasks.prepared import check_files, is_prepared, prepare_files, prepare_split
+from mtl.tasks.prepared import is_prepared, prepare_files, prepare_split
 from mtl.tasks.splits import generator, make_split
 from mtl.tasks.stored import StoredExamples
 from mtl.tasks.task import Example, Split, Task
@@ -30,15 +30,6 @@ def corpus_task_config(config: CorpusConfig) -> TaskConfig:
         metrics=["bits_per_byte", "perplexity_per_word", "perplexity_per_token"],
         description=f"Running text ({config.kind})",
     )
-
-
-def check_corpus(config: CorpusConfig, data: DataConfig) -> None:
-    """Refuse files that are not there, without reading any.
-
-    :raises UserError: All of them in one message.
-    """
-    if config.kind == "files":
-        check_files(config, data)
 
 
 def load_corpus(

@@ -69,7 +69,7 @@ def _text(path: Path) -> str:
     except (EOFError, OSError, zlib.error, ValueError) as error:
         raise UserError(
             f"not a whole {path.suffix} file (truncated or damaged)",
-            where=str(path),
+            where=f"{path}, {path.stat().st_size} bytes",
             hints=[str(error)],
         ) from error
     try:
@@ -79,7 +79,7 @@ def _text(path: Path) -> str:
         found = data[error.start : error.end].hex(" ")
         raise UserError(
             f"line {line} is not UTF-8: found byte {found}",
-            where=str(path),
+            where=f"{path}, byte {error.start}",
             hints=["convert the file: iconv -f LATIN1 -t UTF-8"],
         ) from error
 

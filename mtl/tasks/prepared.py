@@ -14,7 +14,9 @@ from mtl.corpora.building import Recipe, StoredCorpus, build_corpus
 from mtl.corpora.files import find_files, groups, read_through
 from mtl.corpora.reading import Document, Reading
 from mtl.corpora.shards import Group, Tell
+from mtl.storage import cache
 from mtl.tasks.documents import join_lines
+from mtl.tasks.sources import read_rows
 from mtl.tasks.stored import StoredExamples, divide
 from mtl.tasks.task import Split, Task
 from mtl.tasks.templates import Template
@@ -24,7 +26,8 @@ def is_prepared(config: CorpusConfig) -> bool:
     """Whether the documents of a corpus are cleaned, rid of duplicates or stored."""
     clean, deduplicate = config.clean, config.deduplicate
     cleaned = any((clean.c4, clean.gopher_quality, clean.gopher_repetition))
-    return config.kind == "files" or cleaned or deduplicate.exact or deduplicate.near
+    excludes = bool(config.exclude_domains) and config.url is not None
+    return config.kind == "files" or cleaned or deduplicate.exact or deduplicate.near or excludes
 
 
 def recipe(config: CorpusConfig) -> Recipe:
@@ -91,13 +94,39 @@ def store_split(
 ) -> StoredCorpus:
     """The documents of a split that stay."""
 
+    addresses = _addresses(config, split, data)
+
     def documents() -> Iterator[Document]:
         for example in split.examples:
-            yield Document(example.row, example.references[0])
+            yield Document(example.row, example.references[0], addresses.get(example.row))
 
     size = sum(len(example.references[0].encode("utf-8")) for example in split.examples)
-    group = Group(split.fingerprint, documents, size)
+    content = cache.content_key(split.fingerprint, *addresses.items())
+    group = Group(content if addresses else split.fingerprint, documents, size)
     return build_corpus([group], recipe(config), name=config.name, root=data.cache, tell=tell)
+
+
+def _addresses(config: CorpusConfig, split: Split, data: DataConfig) -> dict[str, str]:
+    """The address of each row of a source's split that has one."""
+    if config.url is None or config.source is None:
+        return {}
+    if config.source.documents != "rows":
+        raise UserError(
+            f"documents joined from lines ({config.source.documents}) have no addresses",
+            where=f"corpus.url={config.url}",
+        )
+    rows = read_rows(config.source, split.name, data, task=config.name)
+    if config.url not in rows.columns:
+        raise UserError(
+            f"no column '{config.url}' in {rows.where}",
+            where=f"corpus.url={config.url}",
+            hints=[f"columns there: {', '.join(rows.columns)}"],
+        )
+    return {
+        f"{split.name}:{position}": str(row[config.url])
+        for position, row in enumerate(rows.rows)
+        if row.get(config.url) is not None
+    }
 
 
 def check_files(config: CorpusConfig, data: DataConfig) -> None:

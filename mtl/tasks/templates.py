@@ -3,7 +3,8 @@
 White space: a column's value loses the blanks at both of its ends; what stands in the template itself is kept
 as written. Using a value that is null is an error, as is using a column that is not there; ``is defined`` asks.
 
-Filters beside Jinja's own: ``mid_sentence``, ``straighten_quotes``, ``detokenise_ptb`` and ``detokenise_wikitext``.
+Filters beside Jinja's own: ``mid_sentence``, ``split_at``, ``straighten_quotes``, ``detokenise_ptb``,
+``detokenise_wikitext`` and ``detokenise_treebank``.
 """
 
 from __future__ import annotations
@@ -44,6 +45,16 @@ def mid_sentence(text: str) -> str:
     return text
 
 
+def detokenise_treebank(text: str) -> str:
+    """Text whose tokens stand apart as in the Penn Treebank, punctuation and quotation marks too, as it is written.
+
+    By nltk. It cannot be undone, so it is for what is asked and not for documents.
+    """
+    from nltk.tokenize.treebank import TreebankWordDetokenizer
+
+    return str(TreebankWordDetokenizer().detokenize(text.split()))
+
+
 def split_at(text: str, word: str) -> list[str]:
     """What stands before and behind the first occurrence of a word, capitals aside; where a pronoun is replaced.
 
@@ -72,6 +83,7 @@ def _environment(verbatim: bool) -> ImmutableSandboxedEnvironment:
     )
     environment.filters["mid_sentence"] = mid_sentence
     environment.filters["split_at"] = split_at
+    environment.filters["detokenise_treebank"] = detokenise_treebank
     environment.filters["straighten_quotes"] = straighten_quotes
     for name, known in DETOKENISERS.items():
         environment.filters[f"detokenise_{name}"] = known.detokenise

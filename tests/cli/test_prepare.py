@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shlex
@@ -11,7 +12,6 @@ import sys
 import types
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "corpora"))
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "corpora"))
 import prose
 
 from mtl import prepare
+from mtl.record.corpus_table import print_prepared
 
 SMALL = ["corpus=files", "decoder=micro", "decoder.context=32", "tokenizer.vocabulary=300"]
 
@@ -89,6 +90,8 @@ def test_it_prints_the_account_and_the_command_that_trains(data: Path, tmp_path:
     assert prepared.amounts["train"].tokens > prepared.amounts["train"].documents * 100
     assert prepared.vocabulary_size == 300
 
+    assert prepared.remarks == ()
+
     words = shlex.split(out.splitlines()[-1].partition(": ")[2])
     assert words[:3] == ["python", "-m", "mtl.fit"]
     steps = ["budget.tokens=null", "budget.steps=2", "record.mlflow=false", "evaluation.rows=2",
@@ -99,12 +102,9 @@ def test_it_prints_the_account_and_the_command_that_trains(data: Path, tmp_path:
     trained = fit.run([*words[3:], *steps])
     assert trained.summary["data"]["files"]["fingerprint"]
     fresh = {path.name for path in (tmp_path / "cache").iterdir()} - {path.name for path in entries}
-    # Only what was not prepared is encoded: the task's rows, and the few held-out documents that select.
-    assert {name.partition("-")[0] for name in fresh} == {"encoded"}
-    tokens = [
-        np.fromfile(tmp_path / "cache" / name / "lengths.bin", np.int64).sum() for name in fresh
-    ]
-    assert max(tokens) < prepared.amounts["train"].tokens / 2
+    assert (
+        fresh == set()
+    )  # all that is trained on was prepared, and rows are asked by their protocols
     assert trained.summary["data"]["files"]["rows"]["train"] == prepared.amounts["train"].documents
 
 
@@ -149,6 +149,16 @@ def test_unknown_formats_and_missing_columns(data: Path, tmp_path: Path) -> None
         "row 1 has no text: column 'body' is missing (HERE/data/pages/a.jsonl.gz, line 1, byte 0)",
         "  columns there: text, url",
     ]
+
+
+def test_domains_without_addresses_are_said_not_to_be_excluded(data: Path) -> None:
+    prepared = prepare.run([*SMALL, "corpus.files=[pages/*]"])
+    assert prepared.remarks == (
+        "not excluded: wikipedia.org; corpus.url names no column with addresses",
+    )
+    out = io.StringIO()
+    print_prepared(prepared, file=out)
+    assert prepared.remarks[0] in out.getvalue().splitlines()
 
 
 def test_nothing_left(data: Path, tmp_path: Path) -> None:

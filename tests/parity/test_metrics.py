@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,7 +75,13 @@ def random_case(name: str, random: np.random.Generator, rows: int):
         wanted = np.round(random.normal(3, 1, rows), 1)
         return closed((wanted + np.round(random.normal(0, 1, rows), 1)).tolist(), wanted.tolist())
     if kind == "generation":
-        return opened(*random_texts(random, rows))
+        answers, examples = opened(*random_texts(random, rows))
+        likely = zip(random.gamma(2, 2, rows), random.random(rows) < 0.3, strict=True)
+        told = [
+            replace(answer, target_nats=float(nats), target_greedy=bool(greedy))
+            for answer, (nats, greedy) in zip(answers, likely, strict=True)
+        ]
+        return told, examples
     texts, references = random_texts(random, rows)
     answers = [
         Answer(value=float(nats), tokens=(int(count),))

@@ -62,7 +62,8 @@ CASES = [(name, kind) for name, known in METRICS.items() for kind in known.kinds
 
 def declared(name: str) -> list[str]:
     """The metrics of a task that declares this one; one without a chance level is never the first."""
-    return [name] if METRICS[name].has_chance else ["bits_per_byte", name]
+    first = "greedy_accuracy" if METRICS[name].of_target else "bits_per_byte"
+    return [name] if METRICS[name].has_chance else [first, name]
 
 
 def draw_case(data, name: str, kind: str) -> tuple[list, list]:
@@ -70,7 +71,13 @@ def draw_case(data, name: str, kind: str) -> tuple[list, list]:
     if name == "f1":
         answer = target = st.integers(0, 1)
     pairs = data.draw(st.lists(st.tuples(answer, target), min_size=1, max_size=12))
-    answers = [Answer(value=left, tokens=(len(str(right)),)) for left, right in pairs]
+    likely = data.draw(
+        st.lists(st.tuples(st.floats(0, 50), st.booleans()), min_size=12, max_size=12)
+    )
+    answers = [
+        Answer(value=left, tokens=(len(str(right)),), target_nats=nats, target_greedy=greedy)
+        for (left, right), (nats, greedy) in zip(pairs, likely, strict=False)
+    ]
     return answers, [right for _, right in pairs]
 
 
@@ -121,7 +128,12 @@ def test_right_answers_are_perfect(name, kind, data):
         wanted = [f"{text} the cat sat on it" for text in wanted]
     task = task_of(kind, declared(name), wanted)
     answers = [
-        Answer(value=0.0 if kind == "language_modelling" else target, tokens=(3,))
+        Answer(
+            value=0.0 if kind == "language_modelling" else target,
+            tokens=(3,),
+            target_nats=0.0,
+            target_greedy=True,
+        )
         for target in wanted
     ]
     score = score_task(task, task.report, answers, resamples=0)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks/_kneser_ney.py"
+SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 VOCABULARY, BOUNDARY = 5, 4
 TOKENS = st.lists(st.integers(0, BOUNDARY - 1), max_size=30)
 TOY = [
@@ -25,15 +25,26 @@ TOY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def kneser_ney() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_kneser_ney", SCRIPT)
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["_kneser_ney"] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # its dataclasses look themselves up there
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPTS)  # as for a script that is run
+        spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def kneser_ney() -> ModuleType:
+    return loaded("_kneser_ney")
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    return loaded("kneser_ney")
 
 
 @settings(max_examples=60)
@@ -103,3 +114,55 @@ def test_refuses_what_it_cannot_count(kneser_ney: ModuleType) -> None:
         kneser_ney.KneserNey([], 4, boundary=3)
     with pytest.raises(ValueError, match="63-bit"):
         kneser_ney.KneserNey([[1]], 1 << 22, boundary=3)
+
+
+@given(st.lists(st.integers(1, 99), max_size=70), st.integers(2, 20))
+def test_overlapping_windows_label_each_token_once_with_half_a_context(
+    benchmark: ModuleType, tokens: list[int], context: int
+) -> None:
+    windows = benchmark.strided(tokens, context, 0)
+    labels = [int(t) for w in windows for t, on in zip(w.tokens, w.labelled, strict=True) if on]
+    assert labels == tokens
+    for number, window in enumerate(windows):
+        assert len(window.tokens) <= context
+        assert not window.labelled[0]
+        before = int(np.argmax(window.labelled))
+        assert number == 0 or before >= context - context // 2 - (context % 2)
+
+
+def test_prints_both_models_on_the_same_bytes(
+    benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data" / "ptb"
+    folder.mkdir(parents=True)
+    lines = [f" the {'old ' * (i % 5)}dog sat on the mat \n" for i in range(320)]
+    (folder / "train.txt").write_text("".join(lines))
+    (folder / "validation.txt").write_text("".join(lines[:130]))
+    options = [
+        f"root={tmp_path / 'data'}",
+        f"runs={tmp_path / 'runs'}",
+        "tokens=3000",
+        "with=decoder.context=64",
+    ]
+    benchmark.main(["texts=ptb", *options, "orders=2,3", "resamples=20", "also=ptb"])
+    title, heading, *rows = capsys.readouterr().out.splitlines()[-9:]
+    # The same text once more, scored anew.
+    again = [row.removeprefix("ptb: ").split("  ", 1)[1].split()[:5] for row in rows[4:]]
+    assert again == [rows[i].split("  ", 1)[1].split()[:5] for i in (0, 2, 3)]
+    rows = rows[:4]
+    assert title.startswith("ptb: 4 documents of 0.01 MB")
+    assert title.endswith(f"3 held-out documents of {sum(map(len, lines[:130])):,} bytes")
+    assert heading.split()[:3] == ["bits", "per", "byte"]
+    assert [row.split(",")[0] for row in rows] == ["decoder", "decoder", "Kneser-Ney", "Kneser-Ney"]
+    config = (tmp_path / "runs/ptb/config.yaml").read_text()
+    assert "context: 48" in config
+    assert "tokens: 3000" in config
+    # Five lines that repeat are learnt by counting; a decoder of two steps knows nothing.
+    decoder, trigrams = (float(rows[i][38:].split()[0]) for i in (0, 3))
+    assert trigrams < 0.5 < decoder
+    assert float(rows[3].split("  ")[-1].split()[0]) == pytest.approx(trigrams - decoder, abs=2e-3)
+
+
+def test_names_the_nearest_text(benchmark: ModuleType) -> None:
+    with pytest.raises(benchmark.UserError, match="did you mean: gutenberg"):
+        benchmark.main(["texts=gutenburg"])

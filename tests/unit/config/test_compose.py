@@ -31,6 +31,7 @@ EXTRA = {
     "mixture=explicit": ["mixture.rates={cola: 1}"],
     "mixture=nested": ["mixture.groups={all: {tasks: [cola]}}", "mixture.rates={all: 1}"],
     "tokenizer=folder": ["tokenizer.folder=somewhere"],
+    "corpus=files": ["corpus.files=[somewhere.txt]"],
 }
 
 

@@ -31,7 +31,8 @@ def folder() -> Path:
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
     texts = microworld.documents(demonstrations=0.5, count=300)
-    return Vocabulary.train([*texts, "It's 3pm, 42km; don't!  \n\n caf\u00e9"] * 3, 600, root=tmp_path_factory.mktemp("c"))  # fmt: skip
+    texts.append("It's 3pm, 42km; don't!  \n\n caf\u00e9")
+    return Vocabulary.train(texts * 3, 600, root=tmp_path_factory.mktemp("c"))
 
 
 def real_texts(root: Path) -> list[str]:

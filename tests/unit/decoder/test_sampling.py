@@ -168,3 +168,13 @@ def test_a_very_low_temperature_is_greedy(make) -> None:
     decoder = make(scale=10)
     greedy = generate(decoder, PROMPTS, max_new_tokens=9)
     assert generate(decoder, PROMPTS, max_new_tokens=9, temperature=1e-30) == greedy
+
+
+@pytest.mark.gpu
+def test_a_gpu_writes_what_the_cpu_writes(make) -> None:
+    decoder = make(scale=10)
+    settings = [{}, {"temperature": 1.0}, {"temperature": 1.3, "top_k": 7, "top_p": 0.9}]
+    options = {"max_new_tokens": 15, "banned": [3, 4], "stop": {7, 9}, "seed": 2}
+    expected = [generate(decoder, PROMPTS, **options, **setting) for setting in settings]
+    decoder.cuda()
+    assert [generate(decoder, PROMPTS, **options, **setting) for setting in settings] == expected

@@ -58,6 +58,7 @@ def test_held_out_loss_lies_on_the_axis_of_the_training_loss(tmp_path: Path) -> 
         "training",
         "held out",
         "loss (nats per token)",
+        "tokens",
         "selection bits per byte disjoint",
     ):
         assert f"<!-- {shown} -->" in text

@@ -52,7 +52,7 @@ def test_long_lines_are_left_to_the_terminal(terminal):
     assert terminal.getvalue() == "word " * 100 + "\n"
 
 
-def test_each_text_is_shown_as_it_comes():
+def test_each_object_is_printed_as_it_comes():
     seen, file = [], io.StringIO()
 
     def coming():
@@ -66,3 +66,13 @@ def test_each_text_is_shown_as_it_comes():
 
 def test_control_characters_are_written_out():
     assert visible("a\tb\nc\x07\x1b[0m\x9b") == "a\tb\nc\\x07\\x1b[0m\\x9b"
+
+
+def test_a_terminal_is_left_to_the_progress_until_all_are_there(terminal):
+    def coming():
+        for answer in ANSWERS:
+            assert terminal.getvalue() == ""
+            yield answer
+
+    print_texts(coming(), samples=2, file=terminal)
+    assert terminal.getvalue().count("Tom") == 2

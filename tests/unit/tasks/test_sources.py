@@ -155,7 +155,9 @@ def test_truncated_compression(tmp_path, cut):
         path = tmp_path / name
         path.write_bytes(data[:cut])
         first = error_of(read_file, path).splitlines()[0]
-        assert first == f"not a whole {path.suffix} file (truncated or damaged) ({path})"
+        size = len(data[:cut])
+        expected = f"not a whole {path.suffix} file (truncated or damaged) ({path}, {size} bytes)"
+        assert first == expected
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
@@ -163,7 +165,7 @@ def test_not_utf8(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"text\nfine\nsch\xf6n\n")
     assert error_of(read_file, path) == (
-        f"line 3 is not UTF-8: found byte f6 ({path})\n  convert the file: iconv -f LATIN1 -t UTF-8"
+        f"line 3 is not UTF-8: found byte f6 ({path}, byte 13)\n  convert the file: iconv -f LATIN1 -t UTF-8"
     )
 
 

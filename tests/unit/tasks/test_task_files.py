@@ -26,7 +26,7 @@ TASKS = [
     name for name in names("task") if not name.startswith("microworld_") and name not in HUB_ONLY
 ]
 EVALUATION_ONLY = {
-    *("wsc273", "wsc273_partial", "wikitext2"),
+    *("wsc273", "wsc273_partial", "wikitext2", "wikitext2_detokenised"),
     *("lambada", "lambada_last_token", "lambada_without_stop_words"),
 }
 

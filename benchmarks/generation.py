@@ -1,0 +1,181 @@
+"""Tokens per second of greedy decoding: ``mtl`` against ``transformers`` on the same random GPT-2 folder.
+
+    python benchmarks/generation.py
+    python benchmarks/generation.py decoder=small batch=1 prompt=16 new=256 pairs=9 threads=2
+
+- *mtl*: ``mtl.decoder.generation.generate`` inside ``laid_out_for_writing``, as ``mtl.generate`` calls it; the copy of
+  the matrices that the latter makes is in the time.
+- *transformers*: ``AutoModelForCausalLM.from_pretrained(FOLDER).generate`` as it comes, with its growing cache.
+
+Both read the same prompts in one process and take turns; a pair is one call of each, and the first pair warms up and is
+left out. Reading the prompts is in the time. Both must write the same tokens, which is checked. Two clocks: wall time,
+and processor time of the process, which neighbours on a shared machine disturb far less.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+import yaml
+from _options import read_options
+
+from mtl.config.errors import UserError
+from mtl.config.schema import DecoderConfig
+from mtl.decoder.generation import generate
+from mtl.decoder.gpt import Decoder
+from mtl.decoder.huggingface import load_pretrained, pretrained_config, save_pretrained
+from mtl.decoder.layout import laid_out_for_writing
+
+ROOT = Path(__file__).resolve().parent.parent
+VOCABULARY = {"gpt2": 50257}
+"""Tokens, where they are not the 8192 of a vocabulary trained here."""
+DEFAULTS = {
+    "decoder": "small,gpt2",
+    "batch": "8",
+    "prompt": "64",
+    "new": "64",
+    "pairs": "5",
+    "threads": "1",
+    "out": "",
+}
+
+Clocks = dict[str, float]
+
+
+def timed(work: Callable[[], list[list[int]]]) -> tuple[Clocks, list[list[int]]]:
+    """Seconds of a call on both clocks, and its tokens."""
+    wall, processor = time.perf_counter(), time.process_time()
+    tokens = work()
+    return {
+        "wall": time.perf_counter() - wall,
+        "processor": time.process_time() - processor,
+    }, tokens
+
+
+def summarise(ours: Sequence[float], theirs: Sequence[float], tokens: int) -> dict[str, Any]:
+    """Medians over the pairs; ``ratio`` is tokens/s of ours over tokens/s of theirs, pair by pair."""
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return {
+        "mtl_tokens_per_second": tokens / statistics.median(ours),
+        "transformers_tokens_per_second": tokens / statistics.median(theirs),
+        "ratio": {"low": min(ratios), "median": statistics.median(ratios), "high": max(ratios)},
+    }
+
+
+def measure(name: str, options: dict[str, str]) -> dict[str, Any]:
+    """One decoder shape."""
+    shape = yaml.safe_load((ROOT / f"configs/decoder/{name}.yaml").read_text(encoding="utf-8"))
+    size = VOCABULARY.get(name, 8192)
+    batch, length, new = (int(options[key]) for key in ("batch", "prompt", "new"))
+    with tempfile.TemporaryDirectory(prefix="mtl-benchmark-") as folder:
+        save_pretrained(Decoder(DecoderConfig(**shape), size), folder)
+        decoder, _ = load_pretrained(pretrained_config(folder))
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    prompts = torch.randint(size, (batch, length), generator=torch.Generator().manual_seed(0))
+
+    def ours() -> list[list[int]]:
+        with laid_out_for_writing(decoder):
+            return generate(decoder, prompts.tolist(), max_new_tokens=new)
+
+    def theirs() -> list[list[int]]:
+        found = model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            max_new_tokens=new,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        written: list[list[int]] = found[:, length:].tolist()
+        return written
+
+    pairs = []
+    same = True
+    for _ in range(int(options["pairs"]) + 1):
+        mine, tokens = timed(ours)
+        other, expected = timed(theirs)
+        same = same and tokens == expected
+        pairs.append((mine, other))
+    return {
+        "decoder": name,
+        "batch": batch,
+        "prompt_tokens": length,
+        "new_tokens": new,
+        "same_tokens": same,
+        **{
+            clock: summarise(
+                [mine[clock] for mine, _ in pairs[1:]],
+                [other[clock] for _, other in pairs[1:]],
+                batch * new,
+            )
+            for clock in ("processor", "wall")
+        },
+    }
+
+
+def line(case: dict[str, Any], clock: str) -> str:
+    """One line of the table."""
+    found, ratio = case[clock], case[clock]["ratio"]
+    return (
+        f"| {case['decoder']} | {clock} | {found['transformers_tokens_per_second']:.0f} "
+        f"| {found['mtl_tokens_per_second']:.0f} "
+        f"| {ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f}) |"
+    )
+
+
+def main(words: Sequence[str]) -> dict[str, Any]:
+    """Print the table and write it down."""
+    options = read_options(words, DEFAULTS)
+    torch.set_num_threads(int(options["threads"]))
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    result: dict[str, Any] = {
+        "command": " ".join(["python benchmarks/generation.py", *words]),
+        "options": options,
+        "machine": {
+            "processors": os.cpu_count(),
+            "threads": int(options["threads"]),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "cases": [],
+    }
+    print(f"{options['threads']} thread(s), load {result['machine']['load_before']:.1f}, float32")
+    print(
+        "| decoder | clock | transformers tokens/s | mtl tokens/s | ratio: median (lowest to highest pair) |"
+    )
+    print("|---|---|---|---|---|")
+    for name in options["decoder"].split(","):
+        case = measure(name, options)
+        result["cases"].append(case)
+        for clock in ("processor", "wall"):
+            print(line(case, clock), flush=True)
+        if not case["same_tokens"]:
+            print("  the two wrote different tokens")
+    now = datetime.now()
+    path = Path(options["out"] or ROOT / f"benchmarks/results/{now:%Y-%m-%d}-generation.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"written to {path}")
+    return result
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"error: {error}")
