@@ -449,14 +449,20 @@ def verdict(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apart(result: Mapping[str, Any], name: str, arm: str, control: str) -> bool:
-    """Whether the interval of an arm's score lies above that of its control, seed by seed."""
-    metric = result["tasks"][name]["metric"]
+    """Whether the interval of an arm's score lies above that of its control, seed by seed; in a closed task it must lie
+    above the band as well, since a control that answers all rows alike has an interval without width."""
+    task = result["tasks"][name]
+    metric = task["metric"]
+    floor = 0.0 if task["kind"] == "generation" else task["band"]["high"]
     scores = {
         (run["arm"], run["seed"]): run["scores"][name][metric]
         for run in result["runs"]
         if run["arm"] in (arm, control)
     }
-    return all(scores[arm, seed]["low"] > scores[control, seed]["high"] for seed in result["seeds"])
+    return all(
+        scores[arm, seed]["low"] > max(scores[control, seed]["high"], floor)
+        for seed in result["seeds"]
+    )
 
 
 def table(result: Mapping[str, Any]) -> str:

@@ -138,7 +138,12 @@ def measured(values: dict[str, dict[str, float]], seeds: tuple[int, ...] = (0,))
         "arms": list(values),
         "seeds": list(seeds),
         "tasks": {
-            task: {"metric": "accuracy", "rows": 500, "band": {"low": 0.4, "high": 0.6}}
+            task: {
+                "metric": "accuracy",
+                "kind": "classification",
+                "rows": 500,
+                "band": {"low": 0.4, "high": 0.6},
+            }
             for task in tasks
         },
         "runs": [
@@ -190,6 +195,16 @@ def test_verdict_when_the_claim_holds(experiment: ModuleType) -> None:
         "control_stays": True,
         "holds": True,
     }
+
+
+def test_an_open_task_is_compared_with_its_control_alone(experiment: ModuleType) -> None:
+    """0.45 to 0.55 lies above the control's 0.1 to 0.2, and not above the band, which ends at 0.6."""
+    result = measured({"100 %": {"sentiment": 0.5}, "100 % permuted": {"sentiment": 0.15}})
+    assert experiment.verdict(result)["above_control"] == {"100 %": []}
+    result["tasks"]["sentiment"]["kind"] = "generation"
+    found = experiment.verdict(result)
+    assert found["above_control"] == {"100 %": ["sentiment"]}
+    assert found["above"]["100 %"] == []
 
 
 @pytest.mark.parametrize(
