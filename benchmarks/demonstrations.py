@@ -28,6 +28,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from multiprocessing import get_context
@@ -414,7 +415,8 @@ def clearly_above(score: Mapping[str, float], band: Mapping[str, Any]) -> bool:
 def verdict(result: Mapping[str, Any]) -> dict[str, Any]:
     """What the scores say of the claim.
 
-    :return: ``above``: of each arm the tasks that are clearly above chance with every seed; ``starts_at_chance``,
+    :return: ``above``: of each arm the tasks that are clearly above chance with every seed; ``above_control``: of each
+        rate with a control the tasks whose interval lies above the control's, with every seed; ``starts_at_chance``,
         ``rises`` and ``control_stays``: the three parts of the claim, for the lowest rate, the highest rate (on how
         many tasks) and all controls; ``holds``: no task at the lowest rate or in a control, and most at the highest.
     """
@@ -428,16 +430,39 @@ def verdict(result: Mapping[str, Any]) -> dict[str, Any]:
         ]
     rates = [arm for arm in result["arms"] if not arm.endswith("permuted")]
     controls = [arm for arm in result["arms"] if arm.endswith("permuted")]
+    beyond = {
+        arm: [name for name in result["tasks"] if apart(result, name, arm, f"{arm} permuted")]
+        for arm in rates
+        if f"{arm} permuted" in controls
+    }
     starts = not above[rates[0]]
     stays = not any(above[arm] for arm in controls)
     rises = len(above[rates[-1]])
     return {
         "above": above,
+        "above_control": beyond,
         "starts_at_chance": starts,
         "rises": rises,
         "control_stays": stays,
         "holds": starts and stays and 2 * rises > len(result["tasks"]),
     }
+
+
+def apart(result: Mapping[str, Any], name: str, arm: str, control: str) -> bool:
+    """Whether the interval of an arm's score lies above that of its control, seed by seed; in a closed task it must lie
+    above the band as well, since a control that answers all rows alike has an interval without width."""
+    task = result["tasks"][name]
+    metric = task["metric"]
+    floor = 0.0 if task["kind"] == "generation" else task["band"]["high"]
+    scores = {
+        (run["arm"], run["seed"]): run["scores"][name][metric]
+        for run in result["runs"]
+        if run["arm"] in (arm, control)
+    }
+    return all(
+        scores[arm, seed]["low"] > max(scores[control, seed]["high"], floor)
+        for seed in result["seeds"]
+    )
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -502,7 +527,13 @@ def statement(result: Mapping[str, Any]) -> str:
     ]
     if missing:
         sentences.append(f"not learnt at {rates[-1]}: {', '.join(missing)}")
-    sentences.append("the claim " + ("holds" if found["holds"] else "does NOT hold"))
+    sentences += [
+        f"above the control at {arm}: {_names(names, count)}"
+        for arm, names in found["above_control"].items()
+    ]
+    shown = found["starts_at_chance"] and found["control_stays"]
+    on = f"on {found['rises']} of {count} tasks" + ("" if found["holds"] else ", not on most")
+    sentences.append(f"the claim is shown {on}" if shown else "the claim is NOT shown")
     return "\n".join(sentences)
 
 
@@ -551,6 +582,7 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     options = read_options(words, DEFAULTS)
     if options["read"]:
         result = json.loads(Path(options["read"]).read_text(encoding="utf-8"))
+        result["verdict"] = verdict(result)
         path = Path(options["read"])
     else:
         result = experiment(words, options)
@@ -561,7 +593,9 @@ def main(words: Sequence[str]) -> dict[str, Any]:
         path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(table(result))
     print(statement(result))
-    print(f"{duration(result['seconds'])} in all; numbers in {path}")
+    trained = sum(run["training_seconds"] for run in result["runs"])
+    print(f"this call {duration(result['seconds'])}, training of all arms {duration(trained)}")
+    print(f"numbers in {path}")
     for dark in (False, True):
         figure = Path(options["figure"] or path.with_suffix(".png"))
         figure = figure.with_stem(f"{figure.stem}-dark") if dark else figure
@@ -577,5 +611,6 @@ if __name__ == "__main__":
         sys.exit(2)
     except Interrupted as interruption:
         sys.exit(128 + interruption.signal)
-    except KeyboardInterrupt:
+    except (BrokenProcessPool, KeyboardInterrupt):
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)

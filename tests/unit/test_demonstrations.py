@@ -138,7 +138,12 @@ def measured(values: dict[str, dict[str, float]], seeds: tuple[int, ...] = (0,))
         "arms": list(values),
         "seeds": list(seeds),
         "tasks": {
-            task: {"metric": "accuracy", "rows": 500, "band": {"low": 0.4, "high": 0.6}}
+            task: {
+                "metric": "accuracy",
+                "kind": "classification",
+                "rows": 500,
+                "band": {"low": 0.4, "high": 0.6},
+            }
             for task in tasks
         },
         "runs": [
@@ -183,11 +188,23 @@ def test_verdict_when_the_claim_holds(experiment: ModuleType) -> None:
             "100 %": ["sentiment", "pronoun"],
             "100 % permuted": [],
         },
+        # 0.85 > 0.35 and 0.61 > 0.55, but 0.59 < 0.70
+        "above_control": {"100 %": ["sentiment", "pronoun"]},
         "starts_at_chance": True,
         "rises": 2,
         "control_stays": True,
         "holds": True,
     }
+
+
+def test_an_open_task_is_compared_with_its_control_alone(experiment: ModuleType) -> None:
+    """0.45 to 0.55 lies above the control's 0.1 to 0.2, and not above the band, which ends at 0.6."""
+    result = measured({"100 %": {"sentiment": 0.5}, "100 % permuted": {"sentiment": 0.15}})
+    assert experiment.verdict(result)["above_control"] == {"100 %": []}
+    result["tasks"]["sentiment"]["kind"] = "generation"
+    found = experiment.verdict(result)
+    assert found["above_control"] == {"100 %": ["sentiment"]}
+    assert found["above"]["100 %"] == []
 
 
 @pytest.mark.parametrize(
@@ -244,7 +261,8 @@ def test_table_shows_means_and_marks(experiment: ModuleType) -> None:
     said = experiment.statement(result)
     assert "at 100 %: 2 of 3 tasks (sentiment, pronoun)" in said
     assert "not learnt at 100 %: entailment" in said
-    assert said.endswith("the claim holds")
+    assert "above the control at 100 %: 2 of 3 tasks (sentiment, pronoun)" in said
+    assert said.endswith("the claim is shown on 2 of 3 tasks")
 
 
 def test_figure_shows_what_was_measured(figure: ModuleType, tmp_path: Path) -> None:
