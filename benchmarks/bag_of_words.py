@@ -10,13 +10,12 @@ It trains on the training rows, chooses the regularisation on the selection rows
 from __future__ import annotations
 
 import os
-import sys
 import time
 
 from _options import read_options
+from _options import run as run_benchmark
 from _tasks import read_task
 
-from mtl.config.errors import UserError
 from mtl.config.schema import DataConfig
 from mtl.scoring.bag_of_words import bag_of_words
 from mtl.scoring.baselines import chance, majority
@@ -76,8 +75,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run_benchmark(main)

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 
 from _options import read_options
+from _options import run as run_benchmark
 
 from mtl import fit
-from mtl.config.errors import UserError
 from mtl.config.schema import BalanceConfig
 from mtl.learning.balance.methods import separate_gradients
 
@@ -93,7 +92,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_benchmark(main)

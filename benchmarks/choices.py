@@ -33,6 +33,7 @@ import torch
 import yaml
 from _measuring import ROOT, Clocks, machine, write
 from _options import read_options
+from _options import run as run_benchmark
 
 from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
@@ -287,8 +288,4 @@ if __name__ == "__main__":
         )
         sys.exit(2)
     warnings.filterwarnings("ignore", module="lm_eval|accelerate|transformers")
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run_benchmark(main)

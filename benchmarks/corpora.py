@@ -10,12 +10,12 @@ step runs over the same documents.
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 
 from _options import read_options
+from _options import run as run_benchmark
 
 from mtl.config.schema import C4Config, GopherQualityConfig, GopherRepetitionConfig
 from mtl.corpora import c4, gopher
@@ -103,4 +103,4 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_benchmark(main)

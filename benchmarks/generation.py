@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -30,8 +29,8 @@ import torch
 import transformers
 import yaml
 from _options import read_options
+from _options import run as run_benchmark
 
-from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
@@ -175,7 +174,4 @@ def main(words: Sequence[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    run_benchmark(main)

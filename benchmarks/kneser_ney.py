@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,24 +23,23 @@ from pathlib import Path
 import numpy as np
 from _kneser_ney import KneserNey
 from _options import read_options
+from _options import run as run_benchmark
 
 from mtl.assembly import load_data, make_strategy, restore
 from mtl.config.compose import compose
-from mtl.config.errors import UserError, unknown_name
+from mtl.config.errors import unknown_name
 from mtl.config.schema import FitConfig
-from mtl.data.encoding import Encoded
-from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.fit import run
-from mtl.learning.evaluation import answer_split
-from mtl.learning.reading import document
 from mtl.learning.strategy import Strategy
 from mtl.record.run import Run
+from mtl.scoring.asking import Asking, ask
 from mtl.scoring.intervals import Value, draws, generator
+from mtl.scoring.metrics import WindowPolicy
 from mtl.scoring.score import TaskScore, score_task
 from mtl.scoring.values import nats_and_bytes
 from mtl.tasks.loading import load_task
-from mtl.tasks.task import Answer, Example, Task
+from mtl.tasks.task import Answer, Task
 
 SHARED = (
     "strategy=zero_shot",
@@ -96,57 +94,16 @@ def n_gram_answers(
     return answers
 
 
-def decoder_answers(run: Run, task: Task, vocabulary: Vocabulary) -> list[Answer]:
-    """What the run recorded of each document."""
-    recorded = run.predictions(task.name).set_index("row")["prediction"]
-    return [
-        Answer(
-            value=float(recorded[example.row]),
-            tokens=(len(vocabulary.encode(example.references[0])) + 1,),
-        )
-        for example in task.report.examples
-    ]
-
-
-def strided(tokens: Sequence[int], context: int, first: int) -> list[Encoded]:
-    """A document in windows of the context that advance by half of it; each token is labelled once, where it sees
-    most."""
-    whole = np.array([first, *tokens], dtype=np.int32)
-    windows, done = [], 1
-    while done < len(whole):
-        end = min(len(whole), context if done == 1 else done + context // 2)
-        begin = max(0, end - context)
-        labelled = np.arange(begin, end) >= done
-        windows.append(Encoded(tokens=whole[begin:end], labelled=labelled))
-        done = end
-    return windows
-
-
 def restored(run: Run) -> Strategy:
     """The model that the run reports."""
     best = run.folder.best_checkpoint
     return restore(run.path, best if best.is_file() else run.folder.last_checkpoint)[1]
 
 
-def disjoint_answers(model: Strategy, task: Task) -> list[Answer]:
-    """What a decoder says of each document in windows that share nothing."""
-    vocabulary, context = model.vocabulary, model.decoder.context
-    store = EncodedSplit.build(
-        task.report.examples, lambda example: document(example, vocabulary, context)
-    )
-    return answer_split(model, task, store, batch_tokens=8192)
-
-
-def strided_answers(model: Strategy, task: Task) -> list[Answer]:
-    """What a decoder says of each document in windows that overlap by half."""
-    vocabulary = model.vocabulary
-
-    def encode(example: Example) -> list[Encoded]:
-        tokens = [*vocabulary.encode(example.references[0]), vocabulary.end]
-        return strided(tokens, model.decoder.context, vocabulary.end)
-
-    store = EncodedSplit.build(task.report.examples, encode)
-    return answer_split(model, task, store, batch_tokens=8192)
+def decoder_answers(model: Strategy, task: Task, window: WindowPolicy) -> list[Answer]:
+    """What a decoder says of each document, end token included."""
+    asking = Asking(window=window)
+    return ask(model.decoder, model.vocabulary, task, task.report, asking).answers
 
 
 def difference(
@@ -183,12 +140,12 @@ def compared(text: str, options: dict[str, str]) -> Iterator[str]:
     yield line(
         "", "bits per byte [95 %]", "per token", "per word", "seconds", "less decoder, disjoint"
     )
-    answers = decoder_answers(finished, task, vocabulary)
+    decoder = restored(finished)
+    answers = decoder_answers(decoder, task, "disjoint")
     name = f"decoder, {ledger['tokens'] / 1e6:.1f} M tokens"
     score = score_task(task, task.report, answers, resamples=resamples)
     yield line(f"{name}, disjoint", *shown(score), f"{ledger['seconds']:.0f}", "")
-    decoder = restored(finished)
-    overlapping = strided_answers(decoder, task)
+    overlapping = decoder_answers(decoder, task, "strided")
     score = score_task(task, task.report, overlapping, resamples=resamples)
     yield line(f"{name}, strided", *shown(score), "", "")
     models = {}
@@ -203,7 +160,7 @@ def compared(text: str, options: dict[str, str]) -> Iterator[str]:
         yield line(f"Kneser-Ney, {order}-grams", *shown(score), seconds, interval(found))
     for other in _others(options, config):
         texts = [example.references[0] for example in other.report.examples]
-        answers = disjoint_answers(decoder, other)
+        answers = decoder_answers(decoder, other, "disjoint")
         score = score_task(other, other.report, answers, resamples=resamples)
         yield line(f"{other.name}: decoder, disjoint", *shown(score), "", "")
         for order, model in models.items():
@@ -251,8 +208,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run_benchmark(main)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,10 +22,10 @@ from pathlib import Path
 
 import torch
 from _options import read_options
+from _options import run as run_benchmark
 from torch.nn import functional as F
 
 from mtl import fit
-from mtl.config.errors import UserError
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
@@ -210,8 +209,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    run_benchmark(main)

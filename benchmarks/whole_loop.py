@@ -36,10 +36,10 @@ import torch
 import yaml
 from _measuring import ROOT, Clocks, machine, write
 from _options import read_options
+from _options import run as run_benchmark
 from _tasks import read_task
 
 from mtl.config import schema
-from mtl.config.errors import Interrupted, UserError
 from mtl.config.strategies import load_strategy_class
 from mtl.data.batch import Batch
 from mtl.data.loader import TrainLoader, planned_totals
@@ -390,10 +390,4 @@ def main(words: Sequence[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except Interrupted as interruption:
-        sys.exit(128 + interruption.signal)
+    run_benchmark(main)

@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from mtl.config.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks/whole_loop.py"
 CHOICES = ROOT / "benchmarks/choices.py"
@@ -101,7 +103,7 @@ def test_runs_with_torch_and_lightning_alone(tmp_path: Path) -> None:
 
 
 def test_names_the_nearest_option(whole_loop: ModuleType) -> None:
-    with pytest.raises(whole_loop.UserError, match="pairs"):
+    with pytest.raises(UserError, match="pairs"):
         whole_loop.read_options(["pair=3"], whole_loop.DEFAULTS)
 
 

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtl.config.errors import UserError
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "benchmarks"
 VOCABULARY, BOUNDARY = 5, 4
 TOKENS = st.lists(st.integers(0, BOUNDARY - 1), max_size=30)
@@ -116,20 +118,6 @@ def test_refuses_what_it_cannot_count(kneser_ney: ModuleType) -> None:
         kneser_ney.KneserNey([[1]], 1 << 22, boundary=3)
 
 
-@given(st.lists(st.integers(1, 99), max_size=70), st.integers(2, 20))
-def test_overlapping_windows_label_each_token_once_with_half_a_context(
-    benchmark: ModuleType, tokens: list[int], context: int
-) -> None:
-    windows = benchmark.strided(tokens, context, 0)
-    labels = [int(t) for w in windows for t, on in zip(w.tokens, w.labelled, strict=True) if on]
-    assert labels == tokens
-    for number, window in enumerate(windows):
-        assert len(window.tokens) <= context
-        assert not window.labelled[0]
-        before = int(np.argmax(window.labelled))
-        assert number == 0 or before >= context - context // 2 - (context % 2)
-
-
 def test_prints_both_models_on_the_same_bytes(
     benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,5 +152,5 @@ def test_prints_both_models_on_the_same_bytes(
 
 
 def test_names_the_nearest_text(benchmark: ModuleType) -> None:
-    with pytest.raises(benchmark.UserError, match="did you mean: gutenberg"):
+    with pytest.raises(UserError, match="did you mean: gutenberg"):
         benchmark.main(["texts=gutenburg"])
