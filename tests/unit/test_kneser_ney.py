@@ -130,7 +130,7 @@ def test_prints_both_models_on_the_same_bytes(
         f"root={tmp_path / 'data'}",
         f"runs={tmp_path / 'runs'}",
         "tokens=3000",
-        "with=decoder.context=64",
+        "with=decoder.context=48",
     ]
     benchmark.main(["texts=ptb", *options, "orders=2,3", "resamples=20", "also=ptb"])
     title, heading, *rows = capsys.readouterr().out.splitlines()[-9:]
