@@ -296,8 +296,12 @@ def test_mistakes_are_said_before_anything_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_devices_train_each_part_as_one_does(tmp_path, alone):
-    pair = [*ALONE, "trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+def test_two_devices_train_each_part_as_one_does(tmp_path):
+    # Devices add in another order than one does, and Adam divides a gradient that is nothing but rounding by its own
+    # size: a larger epsilon leaves it as small as it is.
+    steady = [*ALONE, "optimizer.epsilon=1e-5"]
+    alone = fit.run([*steady, f"run_dir={tmp_path / 'one'}"])
+    pair = [*steady, "trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
     ((first, second),) = fitting.fit_in_pairs([([*pair, "run_dir=run"], {})], tmp_path)
     assert (first, second) == (None, None)
     one = weights(alone)
