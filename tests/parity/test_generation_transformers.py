@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
@@ -102,5 +103,5 @@ def test_the_benchmark_compares_the_same_work(tmp_path: Path, monkeypatch: Any) 
     words = ["decoder=micro", "batch=4", "prompt=5", "new=6", "pairs=1"]
     result = module.main([*words, f"out={tmp_path / 'out.json'}"])
     assert [case["same_tokens"] for case in result["cases"]] == [True]
-    with pytest.raises(module.UserError, match="did you mean: batch"):
+    with pytest.raises(UserError, match="did you mean: batch"):
         module.main(["bach=3"])
