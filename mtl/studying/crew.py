@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -87,10 +88,11 @@ class Crew:
                 # A key that interrupts the study is passed on once, rather than reaching each worker as well.
                 start_new_session=True,
             )
-        assert worker.stdin is not None
-        worker.stdin.write(self._study.order().text() + "\n")
-        worker.stdin.close()
         self._workers[place] = worker
+        assert worker.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it died at once, and is started again
+            worker.stdin.write(self._study.order().text() + "\n")
+            worker.stdin.close()
 
     def _log(self, place: int) -> Path:
         return self._logs / f"worker-{place}.txt"

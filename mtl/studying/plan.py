@@ -202,6 +202,15 @@ def _check_names(
         check(reference, f"study.reference={reference}")
     for arm in arms.values():
         check(arm.tuned_as, f"study.arms.{arm.family}.tuned_as={arm.tuned_as}")
+        if arm.space and arm.begins_from:
+            raise UserError(
+                f"arm '{arm.name}' begins from a run of another arm, which has none under the seed of the search",
+                where=f"study.arms.{arm.family}",
+                hints=[
+                    "take over the settings of an arm that is tuned: tuned_as: ARM",
+                    "of a baseline the form that is tuned is: divided",
+                ],
+            )
         for name in arm.begins_from:
             check(name, f"study.arms.{arm.family}.settings: {{run:{name}}}")
     _check_order(arms)

@@ -129,7 +129,12 @@ def test_the_order_of_settings():
         settings_given=["budget.steps=3"],
     )
     plan = make_plan(config, ["t"])
-    assert plan.arms["a"].settings == ["seed=1", "batch.tokens=2", "budget.steps=3", "decoder=small"]
+    assert plan.arms["a"].settings == [
+        "seed=1",
+        "batch.tokens=2",
+        "budget.steps=3",
+        "decoder=small",
+    ]
     assert plan.seeds == [7]
 
 
@@ -140,6 +145,14 @@ def test_arms_that_are_named_must_exist():
         make_plan(study(arms={"a": ArmConfig(settings=["init_from={run:c}"])}), ["t"])
     with pytest.raises(UserError, match="did you mean: shared"):
         make_plan(study(arms={"shared": ArmConfig()}, reference="shard"), ["t"])
+    with pytest.raises(UserError, match="has none under the seed of the search"):
+        make_plan(
+            study(
+                baseline=BaselineConfig(exposure="a", forms=["same_exposure"]),
+                search=SearchConfig(trials=1, space={"optimizer.learning_rate": RangeConfig()}),
+            ),
+            ["t"],
+        )
     with pytest.raises(UserError, match="begins from a run that begins from it"):
         make_plan(
             study(
