@@ -130,11 +130,8 @@ class Checker:
         task, _, metric = wanted.rpartition("/")
         known = [f"{name}/{m}" for name in config.tasks for m in config.task[name].metrics]
         if f"{task}/{metric}" not in known:
-            error = unknown_name("metric", wanted, ["average", *known])
-            yield UserError(
-                f"arm '{arm.name}' has no metric '{wanted}'",
-                where=f"study.metric={wanted}",
-                hints=error.hints,
+            yield unknown_name(
+                "metric", wanted, ["average", *known], where=f"study.metric={wanted}"
             )
 
     def _space(self, plan: Plan) -> None:
@@ -150,6 +147,7 @@ class Checker:
                     self.compose([*arm.settings, *chosen], f"search space of arm {arm.name}")
                 except UserError as error:
                     errors.append(error)
+                    break  # what is wrong with the name is wrong at the other end too
         raise_all(errors)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from mtl.config.errors import UserError
@@ -55,8 +56,15 @@ class Search:
         self.arm = arm
         self.config = config
         self.trials = trials
-        self.distributions = {
-            name: _distribution(found, whole=name in whole) for name, found in space.items()
+        self._space = dict(space)
+        self._whole = whole
+
+    @cached_property
+    def distributions(self) -> dict[str, Any]:
+        """Setting to Optuna's distribution; the ranges must have been checked."""
+        return {
+            name: _distribution(found, whole=name in self._whole)
+            for name, found in self._space.items()
         }
 
     def begins_after(self, index: int) -> int:

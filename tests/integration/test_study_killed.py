@@ -99,11 +99,12 @@ def test_workers_killed_at_random_points(tmp_path: Path, configs: Path) -> None:
     pids = workers_of(disturbed)
     for pid in [disturbed.pid, *pids]:
         os.kill(pid, signal.SIGKILL)
-    disturbed.wait()
+    disturbed.communicate()
     again = start(configs, tmp_path / "disturbed", workers=2)
     said = again.communicate(timeout=240)[0]
     assert again.returncode == 0, said
-    assert calm.wait(timeout=240) == 0, calm.communicate()[0]
+    said = calm.communicate(timeout=240)[0]
+    assert calm.returncode == 0, said
     one, other = found(tmp_path / "calm"), found(tmp_path / "disturbed")
     assert one == other
     assert [run["ending"] for arm in one["arms"] for run in arm["runs"]] == ["finished"] * 8

@@ -18,9 +18,9 @@ from mtl.config.study_schema import (
     StudyConfig,
     StudyDefinition,
 )
+from mtl.study import for_study
 from mtl.studying.plan import Job, make_plan
 from mtl.studying.settings import merged, runs_named, with_runs, written
-from mtl.study import for_study
 
 
 def study(**given: Any) -> StudyConfig:
