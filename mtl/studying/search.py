@@ -101,7 +101,7 @@ class Search:
         size = self.config.parallel
         with _quiet():
             study = optuna.create_study(
-                directions=["maximize", *["minimize"] * len(self.config.objectives)],
+                directions=["maximize", *("minimize" for _ in self.config.objectives)],  # type: ignore[list-item]
                 sampler=self._sampler(),
                 pruner=self._pruner(),
                 study_name=self.arm,

@@ -84,7 +84,7 @@ class Record:
 
     def content(self) -> dict[str, Any]:
         """What else is known of the run."""
-        pieces = []
+        pieces: list[str] = []
         while (piece := self.attributes.get(f"content:{len(pieces)}")) is not None:
             pieces.append(piece)
         if not pieces:
