@@ -98,7 +98,12 @@ class Checker:
         """A setting given for all runs must not be one that tells them apart."""
         for setting in self.config.settings:
             name = key(setting)
-            arms = [a.name for a in plan.arms.values() if name in map(key, a.own)]
+            arms = [
+                arm.name
+                for arm in plan.arms.values()
+                # The budget of a task alone follows from the one that is given.
+                if name in map(key, arm.own) and not (name == "budget" and arm.role == "baseline")
+            ]
             if arms:
                 yield UserError(
                     f"{name} distinguishes the arms of the study '{self.config.study.name}'",
