@@ -9,7 +9,7 @@ from typing import TextIO
 from mtl.comparing.answer import Answer, Interval, Standing
 from mtl.record.numbers import MISSING, count, duration
 
-PLAIN_WIDTH = 140
+PLAIN_WIDTH = 170
 HEADINGS = (
     "arm",
     "score [95 %]",
@@ -26,15 +26,16 @@ HEADINGS = (
 
 def print_answer(answer: Answer, page: Path, *, file: TextIO | None = None) -> None:
     """Print the leaderboard, what to know before believing it, the answer, and where its page is."""
+    from rich import box
     from rich.console import Console, Group
     from rich.table import Table
     from rich.text import Text
 
     file = file or sys.stdout
     plain = not file.isatty()
-    table = Table(box=None if plain else _box(), pad_edge=False, header_style="bold")
+    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for position, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if position else "left", no_wrap=position == 0)
+        table.add_column(heading, justify="right" if position else "left", no_wrap=True)
     panel = None
     for standing in answer.standings:
         if panel not in (None, standing.panel):
@@ -82,9 +83,3 @@ def interval(found: Interval, *, decimals: int = 3) -> str:
     if found.low is None or found.high is None:
         return text
     return f"{text} [{found.low:.{decimals}f}, {found.high:.{decimals}f}]"
-
-
-def _box() -> object:
-    from rich import box
-
-    return box.SIMPLE_HEAD

@@ -169,11 +169,13 @@ def _write(study: Study) -> Results:
 
 
 def _report(study: Study, results: Results) -> None:
+    from mtl.comparing.analysis import analyse
     from mtl.reporting.page import write_report
     from mtl.reporting.terminal import print_answer
 
-    page = write_report(results, study.folder, study.folder / "report")
-    print_answer(results, page)
+    answer = analyse(results)
+    page = write_report(results, answer, study.folder, study.folder / "report")
+    print_answer(answer, page)
 
 
 def folder_of(name: str) -> Path:

@@ -101,7 +101,7 @@ class Search:
         size = self.config.parallel
         with _quiet():
             study = optuna.create_study(
-                directions=["maximize", *("minimize" for _ in self.config.objectives)],  # type: ignore[list-item]
+                directions=["maximize", *("minimize" for _ in self.config.objectives)],
                 sampler=self._sampler(),
                 pruner=self._pruner(),
                 study_name=self.arm,
