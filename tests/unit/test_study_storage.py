@@ -215,7 +215,7 @@ def test_what_cannot_be_done_says_why(queue, schedule):
     run = Job(kind="run", arm="a", number=0)
     records = queue.records()
     assert records[Job(kind="trial", arm="a", number=0)].ending == "diverged"
-    assert [record.job for record in schedule.ready(records)][0] == run
+    assert next(record.job for record in schedule.ready(records)) == run
     assert schedule.hopeless(run, records) == "no trial of the search of arm 'a' finished"
     finish(queue, run, 0.0, ending="failed")
     follower = Job(kind="run", arm="b", number=0)
