@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 
 from mtl.comparing.answer import Answer
 from mtl.reporting.svg import Drawing, Figure
@@ -59,7 +60,7 @@ def conflict(answer: Answer) -> Figure | None:
             for pair in ((c.first, c.second), (c.second, c.first)):
                 cells[pair] = (c.value, f"{c.value:+.2f}", c.first == c.second)
         pieces.append(
-            f"<h4>{arm}</h4>" + matrix(tasks, cells, f"Gradient conflict, {arm}", limit=1.0)
+            f"<h4>{escape(arm)}</h4>" + matrix(tasks, cells, f"Gradient conflict, {arm}", limit=1.0)
         )
     return Figure(
         "conflict",
