@@ -58,9 +58,9 @@ def sentence(results: Results, answer: Answer) -> str:
 def notes(results: Results, answer: Answer) -> list[str]:
     """What a reader must know, the gravest first."""
     found = [*_unfinished(results)]
-    heads = [one for one in _heads(results, answer) if one.p is not None]
-    if heads:
-        seeds = min(len(one.seeds) for one in heads)
+    heads = _heads(results, answer)
+    if tested := [one for one in heads if one.p is not None]:
+        seeds = min(len(one.seeds) for one in tested)
         found.append(
             f"{seeds} seeds: the smallest p of one comparison is {answer.smallest_p:.3g}, and after Holm's correction "
             f"{answer.needed_seeds} seeds are needed to show anything at p = {answer.level:g}"
