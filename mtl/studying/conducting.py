@@ -7,7 +7,6 @@ import signal
 import sys
 import time
 from datetime import datetime
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -176,8 +175,3 @@ def _report(study: Study, results: Results) -> None:
     answer = analyse(results)
     page = write_report(results, answer, study.folder, study.folder / "report")
     print_answer(answer, page)
-
-
-def folder_of(name: str) -> Path:
-    """Where the study of a name lies by default."""
-    return Path(f"runs/study-{name}")
