@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +56,12 @@ def to_yaml(config: Any) -> str:
 
 def differing_keys(first: Any, second: Any) -> list[tuple[str, Any, Any]]:
     """The dotted keys in which two configurations differ, with both values; None where one lacks it."""
-    one, other = _flat(dataclasses.asdict(first)), _flat(dataclasses.asdict(second))
+    return differences(dataclasses.asdict(first), dataclasses.asdict(second))
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The same of two mappings."""
+    one, other = _flat(first), _flat(second)
     return [
         (key, one.get(key), other.get(key))
         for key in [*one, *(key for key in other if key not in one)]
@@ -115,7 +120,7 @@ def _escaped(value: Any) -> Any:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, Mapping) or not value:
         return {prefix: value}
     found: dict[str, Any] = {}
     for key, item in value.items():

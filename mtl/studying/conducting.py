@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from mtl.comparing.results import Results
-from mtl.config.compose import to_yaml
+from mtl.config.compose import differences, to_yaml
 from mtl.config.errors import Interrupted, UserError
 from mtl.config.study_schema import StudyConfig
 from mtl.record.files import write_atomically
@@ -20,7 +20,7 @@ from mtl.record.progress import Progress
 from mtl.studying.collecting import collect
 from mtl.studying.crew import Crew
 from mtl.studying.display import Display
-from mtl.studying.study import Study, differences
+from mtl.studying.study import Study
 
 LOOK_SECONDS = 1.0
 """Between two looks at the storage."""

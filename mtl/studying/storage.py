@@ -9,10 +9,7 @@ and another one takes its place, which goes on in the same run folder.
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import os
-import socket
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,6 +19,7 @@ from typing import Any
 
 from mtl.comparing.results import Ending
 from mtl.config.errors import UserError
+from mtl.studying.liveness import is_gone, owner
 from mtl.studying.plan import Job, Plan
 
 BEAT_SECONDS = 10.0
@@ -337,51 +335,6 @@ class Queue:
             except DuplicatedStudyError:
                 self._ids[name] = self.storage.get_study_id_from_name(name)
         return self._ids[name]
-
-
-def owner() -> dict[str, Any]:
-    """This process, so that another one can tell whether it is still there."""
-    return {"host": _host(), "pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def is_gone(found: Mapping[str, Any] | None) -> bool:
-    """Whether a process of this machine is no more; False where it ran on another one."""
-    if found is None or found.get("host") != _host():
-        return False
-    return _started(int(found["pid"])) != found["started"]
-
-
-def _host() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        boot = ""
-    with contextlib.suppress(OSError):
-        # Containers of one machine share its boot, and number their processes each for itself.
-        boot += os.readlink("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {boot}"
-
-
-def _started(pid: int) -> str | None:
-    """When a process began, in the kernel's own unit; None where there is none, or it has ended."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return _alive(pid)
-    state, *rest = text.rpartition(")")[2].split()
-    return None if state == "Z" else rest[18]
-
-
-def _alive(pid: int) -> str | None:
-    if Path("/proc/self/stat").exists():
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return "running"
 
 
 def _redacted(url: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,19 +150,3 @@ class Study:
 
     def _is_here(self, arm: str, seed: int) -> bool:
         return RunFolder(self.runner.run_folder(arm, seed)).finished
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """The dotted keys in which two definitions differ, with both values; None where one lacks it."""
-    one, other = _flat(there), _flat(here)
-    keys = [*one, *(name for name in other if name not in one)]
-    return [(k, one.get(k), other.get(k)) for k in keys if one.get(k) != other.get(k)]
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping) or not value:
-        return {prefix: value}
-    found: dict[str, Any] = {}
-    for name, item in value.items():
-        found |= _flat(item, f"{prefix}.{name}" if prefix else str(name))
-    return found

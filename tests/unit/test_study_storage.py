@@ -20,10 +20,11 @@ from mtl.config.study_schema import (
     StudyDefinition,
 )
 from mtl.studying import storage as module
+from mtl.studying.liveness import is_gone, owner
 from mtl.studying.plan import Job, Plan, make_plan
 from mtl.studying.scheduling import Schedule
 from mtl.studying.search import Search
-from mtl.studying.storage import Outcome, Queue, default_storage, is_gone, open_storage, owner
+from mtl.studying.storage import Outcome, Queue, default_storage, open_storage
 
 SPACE = {"optimizer.learning_rate": RangeConfig(low=1e-4, high=1e-2, log=True)}
 SEARCH = SearchConfig(trials=2, space=SPACE)
@@ -129,7 +130,7 @@ def test_a_finished_job_is_not_given_up(queue):
 
 def test_a_dead_worker_of_this_machine_is_noticed_at_once(queue):
     job, record = next(iter(queue.records().items()))
-    code = "import sys; from mtl.studying.storage import owner; import json; print(json.dumps(owner()))"
+    code = "import sys; from mtl.studying.liveness import owner; import json; print(json.dumps(owner()))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
     )
