@@ -57,6 +57,10 @@ EXAMPLES = {
         "run=RUN_DIR to=DIR                        then AutoModelForCausalLM.from_pretrained(DIR)",
         "run=RUN_DIR to=DIR checkpoint=last",
     ),
+    "python -m mtl.report": (
+        "study=paradigms                           runs/study-paradigms/report/index.html",
+        "study=DIR out=page",
+    ),
 }
 
 

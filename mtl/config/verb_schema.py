@@ -127,6 +127,16 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Everything ``python -m mtl.report`` can be told."""
+
+    study: str
+    """Folder of a study, or its name: runs/study-NAME."""
+    out: str | None = None
+    """Folder of the page; null is report/ in the study's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Everything ``python -m mtl.prepare`` can be told."""
 

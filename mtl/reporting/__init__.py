@@ -1,0 +1,1 @@
+"""A study as one offline page: figures, tables, and the files behind them."""

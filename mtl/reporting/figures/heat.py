@@ -1,0 +1,164 @@
+"""Heat map with its numbers written in: who helps whom, and whose gradients agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from mtl.comparing.answer import Conflict, Transfer
+from mtl.reporting.figures.figure import Figure
+from mtl.reporting.figures.svg import element, note, picture, words
+from mtl.reporting.numerals import change, span
+
+CELL = 50.0
+LETTER = 6.4
+"""Width of a letter of a name."""
+DARKEST = 0.75
+"""Opacity of the farthest value, so that numbers stay readable on it."""
+SIGNS = {"better": "▲", "worse": "▼", "undecided": ""}
+
+
+def transfer_matrix(transfers: Sequence[Transfer]) -> Figure:
+    """Row: the helper; column: the target."""
+    helpers = list(dict.fromkeys(one.helper for one in transfers))
+    targets = list(dict.fromkeys(one.target for one in transfers))
+    cells = {(one.helper, one.target): one for one in transfers}
+    panel = heat_map(
+        "Transfer between tasks",
+        helpers,
+        targets,
+        {place: one.points.value for place, one in cells.items()},
+        lambda place: f"{change(cells[place].points.value)}{SIGNS[cells[place].verdict]}",
+        lambda place: (
+            f"{place[0]} beside {place[1]}: {change(cells[place].points.value)} points"
+            f"{span(cells[place].points, change)}, {cells[place].verdict}"
+        ),
+        across="target",
+        down="helper",
+    )
+    return Figure(
+        name="transfer",
+        title="Who helps whom",
+        reading="Points that the target (column) gains when the helper (row) is trained beside it, against the target "
+        "without it, paired by seed. ▲ and ▼ mark claims; without a sign nothing is decided.",
+        panels=[panel],
+        columns=("helper", "target", "points", "low", "high", "p", "p_holm", "verdict", "seeds"),
+        rows=[
+            (
+                t.helper,
+                t.target,
+                t.points.value,
+                t.points.low,
+                t.points.high,
+                t.p,
+                t.p_holm,
+                t.verdict,
+                t.seeds,
+            )
+            for t in transfers
+        ],
+        wide=True,
+    )
+
+
+def conflict_maps(conflicts: Sequence[Conflict]) -> Figure:
+    """A panel for each arm and measure; on the diagonal stands what two batches of one task give."""
+    panels = []
+    for arm, measure in dict.fromkeys((one.arm, one.measure) for one in conflicts):
+        found = [one for one in conflicts if (one.arm, one.measure) == (arm, measure)]
+        tasks = list(dict.fromkeys(name for one in found for name in (one.first, one.second)))
+        values = {(one.first, one.second): one.value for one in found}
+        panels.append(_conflict_map(arm, measure, tasks, values))
+    return Figure(
+        name="conflict",
+        title="Do gradients agree?",
+        reading="Mean over training and seeds of a measure between the gradients of two tasks on the shared "
+        "parameters; a cosine below 0 is conflict. On the diagonal, two batches of one task: the value that agreement "
+        "alone would give, beside which the others are read.",
+        panels=panels,
+        columns=("arm", "measure", "first", "second", "value"),
+        rows=[(one.arm, one.measure, one.first, one.second, one.value) for one in conflicts],
+        wide=True,
+    )
+
+
+def _conflict_map(
+    arm: str, measure: str, tasks: Sequence[str], values: Mapping[tuple[str, str], float]
+) -> str:
+    return heat_map(
+        f"{arm}: {measure.replace('_', ' ')}",
+        tasks,
+        tasks,
+        values,
+        lambda place: change(values[place]),
+        lambda place: f"{place[0]}, {place[1]}: {change(values[place])}",
+    )
+
+
+def heat_map(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Mapping[tuple[str, str], float],
+    written: Callable[[tuple[str, str]], str],
+    about: Callable[[tuple[str, str]], str],
+    *,
+    across: str = "",
+    down: str = "",
+) -> str:
+    """One picture; blue is above 0, orange below, and the farthest value from 0 has the full colour."""
+    left = max(60.0, LETTER * max(map(len, rows)) + 10)
+    slant = LETTER * max(map(len, columns)) * 0.72 + 14
+    top = 24 + slant
+    farthest = max(map(abs, values.values()), default=0.0) or 1.0
+    parts = [words(4, 15, title, class_="heading")]
+    for index, name in enumerate(rows):
+        parts.append(
+            words(left - 6, top + CELL * (index + 0.5) + 4, name, anchor="end", class_="label")
+        )
+    for index, name in enumerate(columns):
+        x = left + CELL * (index + 0.5)
+        turn = f"rotate(-45 {x:.1f} {top - 6:.1f})"
+        parts.append(words(x, top - 6, name, class_="label", transform=turn))
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            place = (row, column)
+            x, y = left + CELL * j, top + CELL * i
+            parts.append(_cell(place, values.get(place), farthest, x, y, written, about))
+    if across:
+        parts.append(words(left - 6, top - 6, f"{down} ↓  {across} →", anchor="end", class_="axis"))
+    return picture(
+        max(left + CELL * len(columns) + slant, LETTER * len(title) + 20, left + CELL * 3),
+        top + CELL * len(rows) + 8,
+        title,
+        f"{len(rows)} by {len(columns)} values.",
+        *parts,
+    )
+
+
+def _cell(
+    place: tuple[str, str],
+    value: float | None,
+    farthest: float,
+    x: float,
+    y: float,
+    written: Callable[[tuple[str, str]], str],
+    about: Callable[[tuple[str, str]], str],
+) -> str:
+    size = CELL - 2
+    if value is None:
+        return element("rect", x=x, y=y, width=size, height=size, class_="cell none")
+    return element(
+        "g",
+        note(about(place)),
+        element("rect", x=x, y=y, width=size, height=size, class_="cell"),
+        element(
+            "rect",
+            x=x,
+            y=y,
+            width=size,
+            height=size,
+            class_="above" if value > 0 else "below",
+            fill_opacity=f"{abs(value) / farthest * DARKEST:.2f}",
+        ),
+        words(x + size / 2, y + size / 2 + 4, written(place), anchor="middle", class_="number"),
+    )

@@ -1,0 +1,93 @@
+"""Keeping labels off one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+def apart(places: Sequence[float], least: float) -> list[float]:
+    """Places moved as little as is needed for neighbours to be ``least`` apart; their order stays.
+
+    Neighbours that touch are joined into a group about the mean of where its members belong (pool adjacent violators).
+    """
+    order = sorted(range(len(places)), key=places.__getitem__)
+    groups: list[list[int]] = []
+    for index in order:
+        groups.append([index])
+        while len(groups) > 1 and _start(groups[-1], places, least) < (
+            _start(groups[-2], places, least) + least * len(groups[-2])
+        ):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    moved = list(places)
+    for group in groups:
+        start = _start(group, places, least)
+        for position, index in enumerate(group):
+            moved[index] = start + least * position
+    return moved
+
+
+def _start(group: Sequence[int], places: Sequence[float], least: float) -> float:
+    return sum(places[index] for index in group) / len(group) - least * (len(group) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def touches(self, other: Box) -> bool:
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
+
+
+def beside(
+    points: Sequence[tuple[float, float]], sizes: Sequence[float], height: float, within: Box
+) -> list[tuple[float, float]]:
+    """Where the middle of each point's label may stand: as near as it finds room, off points and other labels.
+
+    :param sizes: Width of each label.
+    """
+    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    found = []
+    for (x, y), width in zip(points, sizes, strict=True):
+        options = [
+            (x + dx * (width / 2 + 7 + away), y + dy * away_y)
+            for away in (0.0, 12.0, 24.0, 36.0, 48.0, 64.0, 80.0)
+            for dx, dy, away_y in (
+                (1, 0, 0.0),
+                (-1, 0, 0.0),
+                (1, -1, 11.0 + away),
+                (1, 1, 11.0 + away),
+                (-1, -1, 11.0 + away),
+                (-1, 1, 11.0 + away),
+            )
+        ]
+        for place in options:
+            box = Box(
+                place[0] - width / 2,
+                place[1] - height / 2,
+                place[0] + width / 2,
+                place[1] + height / 2,
+            )
+            inside = (
+                box.left >= within.left
+                and box.right <= within.right
+                and box.top >= within.top
+                and box.bottom <= within.bottom
+            )
+            if inside and not any(box.touches(other) for other in taken):
+                break
+        else:
+            place, box = options[0], Box(x, y, x, y)
+        taken.append(box)
+        found.append(place)
+    return found

@@ -1,0 +1,180 @@
+"""The leaderboard: score, difference to the reference and cost of every arm, a table for each panel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mtl.comparing.answer import Comparison, Interval, Standing
+from mtl.reporting import numerals
+from mtl.reporting.tables import Column, Entry, Group, Table, missing, words
+from mtl.reporting.view import AVERAGE, View
+
+PANELS = {"supervised": "Leaderboard", "zero-shot": "Zero-shot panel"}
+READING = {
+    "supervised": "Score: mean over seeds with its 95 % interval, at one checkpoint for all tasks; own checkpoint: the "
+    "same with the best checkpoint for each task, which needs as many models as tasks. Difference: paired by seed, in "
+    "points. IQM: mean of the middle half of all runs' normalised scores over tasks. P(better): how likely a run beats "
+    "one of the reference on a task.",
+    "zero-shot": "These arms saw no labels. Their scores stand apart and are in no comparison.",
+}
+
+
+def leaderboards(view: View) -> Iterator[Table]:
+    """The tables that have rows, supervised first."""
+    for panel, title in PANELS.items():
+        if standings := view.panel(panel):
+            yield _leaderboard(view, panel, title, standings)
+
+
+def _leaderboard(view: View, panel: str, title: str, standings: list[Standing]) -> Table:
+    compared = panel == "supervised" and any(one.comparison for one in standings)
+    pretrained = any(one.cost.pretraining_tokens for one in standings)
+    tuned = any(one.cost.tuning_trials for one in standings)
+    columns = [
+        Column("#", why="the arm's number in the figures"),
+        Column("arm", number=False),
+        Column("seeds", why="runs that finished"),
+        Column("score", why=f"{view.results.primary}, one checkpoint for all tasks"),
+        Column("own checkpoint", why=f"{view.results.primary}, the best checkpoint for each task"),
+        *(
+            [
+                Column("difference", why="to the reference, in points"),
+                Column("verdict", number=False),
+                Column("P(better)", why="probability that a run beats one of the reference"),
+            ]
+            if compared
+            else []
+        ),
+        Column("IQM", why="interquartile mean of the normalised scores"),
+        Column("tokens"),
+        *([Column("pretraining", why="tokens before training on tasks")] if pretrained else []),
+        Column("FLOPs"),
+        Column("backward", why="backward passes"),
+        Column("steps"),
+        Column("time", why="of training"),
+        Column("memory", why="at its peak"),
+        Column("parameters"),
+        Column("shared", why="parameters that all tasks use"),
+        Column("of tasks", why="parameters that serve one task alone, summed"),
+        *([Column("tuning", why="trials, and the tokens of all of them")] if tuned else []),
+    ]
+    rows = []
+    for one in standings:
+        row = [
+            words(view.series[one.arm].number),
+            words(one.arm, href=view.anchor(one.arm), why=_role(view, one)),
+            words(str(one.seeds)),
+            _score(view, one),
+            interval(one.own_checkpoint, "not measured: runs kept one checkpoint for all tasks"),
+        ]
+        if compared:
+            row += [*_compared(view, one), _chance_to_win(view, one)]
+        row.append(interval(one.interquartile_mean, "chance or perfect is not known"))
+        rows.append([*row, *_costs(view, one, pretrained, tuned)])
+    return Table(
+        name=f"leaderboard_{panel.replace('-', '_')}",
+        title=title,
+        columns=columns,
+        groups=[Group(rows=rows)],
+        reading=READING[panel],
+        keep=2,
+    )
+
+
+def _role(view: View, one: Standing) -> str:
+    settings = " ".join(view.results.arm(one.arm).settings)
+    return f"{'reference' if one.arm == view.results.reference else one.role}: {settings}"
+
+
+def _score(view: View, one: Standing) -> Entry:
+    cell = view.answer.cell(one.arm, AVERAGE) if view.results.primary == AVERAGE else None
+    return Entry(
+        text=numerals.score(one.average.value),
+        more=numerals.span(one.average),
+        why="" if one.average.low is not None else "too few seeds for an interval",
+        sources=view.sources(cell) if cell else (),
+        href=None if cell else view.anchor(one.arm),
+        strong=best_by_claim(view, one.arm),
+    )
+
+
+def best_by_claim(view: View, arm: str) -> bool:
+    """Whether an arm leads its panel by a claim: it beats the reference, or is the reference and beats every other."""
+    ranked = view.panel("supervised")
+    if not ranked or ranked[0].arm != arm:
+        return False
+    verdicts = {one.arm: one.comparison.verdict for one in ranked if one.comparison}
+    if arm != view.results.reference:
+        return verdicts.get(arm) == "better"
+    return bool(verdicts) and set(verdicts.values()) == {"worse"}
+
+
+def interval(value: Interval | None, why: str) -> Entry:
+    """A score with its interval, or a dash with its reason."""
+    if value is None:
+        return missing(why)
+    return Entry(text=numerals.score(value.value), more=numerals.span(value))
+
+
+def verdict(one: Comparison) -> Entry:
+    """In a word, with the reason behind it."""
+    sign = {"better": "▲ ", "worse": "▼ ", "undecided": ""}[one.verdict]
+    unequal = " *" if one.unequal else ""
+    why = "; ".join([one.verdict_why, *one.unequal])
+    return Entry(text=f"{sign}{one.verdict}{unequal}", why=why, look=one.verdict)
+
+
+def _compared(view: View, one: Standing) -> tuple[Entry, Entry]:
+    found = one.comparison
+    if found is None or found.panel_differs:
+        why = (
+            "the arm that the others are compared with"
+            if one.arm == view.results.reference
+            else "in no comparison"
+        )
+        return missing(why), Entry(
+            text="reference" if one.arm == view.results.reference else numerals.DASH, why=why
+        )
+    difference = Entry(
+        text=numerals.change(found.points.value),
+        more=numerals.span(found.points, numerals.change),
+        sources=view.compared(found),
+    )
+    return difference, verdict(found)
+
+
+def _chance_to_win(view: View, one: Standing) -> Entry:
+    if one.arm == view.results.reference:
+        return missing("the arm that the others are compared with")
+    return interval(one.probability_of_improvement, "no runs in common with the reference")
+
+
+def _costs(view: View, one: Standing, pretrained: bool, tuned: bool) -> Iterator[Entry]:
+    cost, href = one.cost, view.anchor(one.arm)
+    yield words(numerals.amount(cost.tokens), href=href)
+    if pretrained:
+        yield words(numerals.amount(cost.pretraining_tokens), href=href)
+    yield words(numerals.amount(cost.flops), href=href)
+    yield words(numerals.amount(cost.backward_passes), href=href)
+    yield words(numerals.amount(cost.steps), href=href)
+    yield words(numerals.duration(cost.seconds), href=href)
+    if cost.peak_memory_bytes:
+        yield words(numerals.memory(cost.peak_memory_bytes), href=href)
+    else:
+        yield missing("was not measured")
+    yield words(numerals.amount(cost.parameters_total), href=href)
+    yield words(numerals.amount(cost.parameters_shared), href=href)
+    yield words(numerals.amount(cost.parameters_per_task), href=href)
+    if tuned:
+        yield (
+            Entry(
+                text=str(cost.tuning_trials),
+                more=f" × {_each(cost.tuning_tokens, cost.tuning_trials)}",
+            )
+            if cost.tuning_trials
+            else missing("was not tuned itself")
+        )
+
+
+def _each(tokens: float, trials: int) -> str:
+    return numerals.amount(tokens / trials)
