@@ -14,7 +14,7 @@ from mtl.reporting.figures.figure import Figure, Series
 from mtl.reporting.figures.forest import forest
 from mtl.reporting.figures.heat import conflict_maps, transfer_matrix
 from mtl.reporting.figures.tuning import expected_best
-from mtl.reporting.view import AVERAGE, View
+from mtl.reporting.view import View
 
 CURVES = (
     ("curves_average", "The average over training", "selection_average"),
@@ -26,11 +26,7 @@ CURVES = (
 
 def forest_figure(view: View) -> Figure | None:
     """Differences to the reference, the average first."""
-    if not view.comparisons:
-        return None
-    tasks = [AVERAGE, *view.results.tasks]
-    ordered = sorted(view.comparisons, key=lambda one: _place(tasks, one.task))
-    return forest(ordered, view.series)
+    return forest(view.comparisons, view.series) if view.comparisons else None
 
 
 def _place(order: list[str], name: str) -> int:
@@ -108,12 +104,18 @@ def _points(view: View, axis: str) -> Iterator[Point]:
 
 def transfer_figure(view: View) -> Figure | None:
     """Who helps whom, where the study trains pairs."""
-    return transfer_matrix(view.answer.transfers) if view.answer.transfers else None
+    return (
+        transfer_matrix(view.answer.transfers, view.results.tasks)
+        if view.answer.transfers
+        else None
+    )
 
 
 def conflict_figure(view: View) -> Figure | None:
     """Gradient diagnostics, where they were measured."""
-    return conflict_maps(view.answer.conflicts) if view.answer.conflicts else None
+    return (
+        conflict_maps(view.answer.conflicts, view.results.tasks) if view.answer.conflicts else None
+    )
 
 
 def tuning_figure(view: View) -> Figure | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from mtl.reporting.numerals import DASH, MINUS, TIMES
 from mtl.reporting.tables import Entry, Group, Table
 
 PREAMBLE = r"""% Tables of a study. In the preamble of the document:
@@ -27,10 +28,10 @@ SIGNS = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
-    "−": "$-$",
-    "–": "--",
+    MINUS: "$-$",
+    DASH: "--",
     "±": r"$\pm$",
-    "×": r"$\times$",
+    TIMES: r"$\times$",
     "▲": r"$\uparrow$",
     "▼": r"$\downarrow$",
     "[": "{[}",

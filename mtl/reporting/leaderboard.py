@@ -12,11 +12,16 @@ from mtl.reporting.view import AVERAGE, View
 PANELS = {"supervised": "Leaderboard", "zero-shot": "Zero-shot panel"}
 READING = {
     "supervised": "Score: mean over seeds with its 95 % interval, at one checkpoint for all tasks; own checkpoint: the "
-    "same with the best checkpoint for each task, which needs as many models as tasks. Difference: paired by seed, in "
-    "points. IQM: mean of the middle half of all runs' normalised scores over tasks. P(better): how likely a run beats "
-    "one of the reference on a task.",
+    "same with the best checkpoint for each task, which needs as many models as tasks. IQM: mean of the middle half of "
+    "all runs' normalised scores over tasks.",
     "zero-shot": "These arms saw no labels. Their scores stand apart and are in no comparison.",
 }
+
+
+COMPARED = (
+    " Difference: paired by seed, in points. P(better): how likely a run beats one of the reference on a task. Bold: the "
+    "best, where that is a claim."
+)
 
 
 def leaderboards(view: View) -> Iterator[Table]:
@@ -28,8 +33,6 @@ def leaderboards(view: View) -> Iterator[Table]:
 
 def _leaderboard(view: View, panel: str, title: str, standings: list[Standing]) -> Table:
     compared = panel == "supervised" and any(one.comparison for one in standings)
-    pretrained = any(one.cost.pretraining_tokens for one in standings)
-    tuned = any(one.cost.tuning_trials for one in standings)
     columns = [
         Column("#", why="the arm's number in the figures"),
         Column("arm", number=False),
@@ -46,17 +49,10 @@ def _leaderboard(view: View, panel: str, title: str, standings: list[Standing]) 
             else []
         ),
         Column("IQM", why="interquartile mean of the normalised scores"),
-        Column("tokens"),
-        *([Column("pretraining", why="tokens before training on tasks")] if pretrained else []),
+        Column("tokens", why="of training"),
         Column("FLOPs"),
-        Column("backward", why="backward passes"),
-        Column("steps"),
         Column("time", why="of training"),
-        Column("memory", why="at its peak"),
         Column("parameters"),
-        Column("shared", why="parameters that all tasks use"),
-        Column("of tasks", why="parameters that serve one task alone, summed"),
-        *([Column("tuning", why="trials, and the tokens of all of them")] if tuned else []),
     ]
     rows = []
     for one in standings:
@@ -70,13 +66,20 @@ def _leaderboard(view: View, panel: str, title: str, standings: list[Standing]) 
         if compared:
             row += [*_compared(view, one), _chance_to_win(view, one)]
         row.append(interval(one.interquartile_mean, "chance or perfect is not known"))
-        rows.append([*row, *_costs(view, one, pretrained, tuned)])
+        cost, href = one.cost, view.anchor(one.arm)
+        row += [
+            words(numerals.amount(cost.tokens), href=href),
+            words(numerals.amount(cost.flops), href=href),
+            words(numerals.duration(cost.seconds), href=href),
+            words(numerals.amount(cost.parameters_total), href=href),
+        ]
+        rows.append(row)
     return Table(
         name=f"leaderboard_{panel.replace('-', '_')}",
         title=title,
         columns=columns,
         groups=[Group(rows=rows)],
-        reading=READING[panel],
+        reading=READING[panel] + (COMPARED if compared else ""),
         keep=2,
     )
 
@@ -147,34 +150,3 @@ def _chance_to_win(view: View, one: Standing) -> Entry:
     if one.arm == view.results.reference:
         return missing("the arm that the others are compared with")
     return interval(one.probability_of_improvement, "no runs in common with the reference")
-
-
-def _costs(view: View, one: Standing, pretrained: bool, tuned: bool) -> Iterator[Entry]:
-    cost, href = one.cost, view.anchor(one.arm)
-    yield words(numerals.amount(cost.tokens), href=href)
-    if pretrained:
-        yield words(numerals.amount(cost.pretraining_tokens), href=href)
-    yield words(numerals.amount(cost.flops), href=href)
-    yield words(numerals.amount(cost.backward_passes), href=href)
-    yield words(numerals.amount(cost.steps), href=href)
-    yield words(numerals.duration(cost.seconds), href=href)
-    if cost.peak_memory_bytes:
-        yield words(numerals.memory(cost.peak_memory_bytes), href=href)
-    else:
-        yield missing("was not measured")
-    yield words(numerals.amount(cost.parameters_total), href=href)
-    yield words(numerals.amount(cost.parameters_shared), href=href)
-    yield words(numerals.amount(cost.parameters_per_task), href=href)
-    if tuned:
-        yield (
-            Entry(
-                text=str(cost.tuning_trials),
-                more=f" × {_each(cost.tuning_tokens, cost.tuning_trials)}",
-            )
-            if cost.tuning_trials
-            else missing("was not tuned itself")
-        )
-
-
-def _each(tokens: float, trials: int) -> str:
-    return numerals.amount(tokens / trials)

@@ -7,25 +7,22 @@ from collections.abc import Callable
 from mtl.comparing.answer import Interval
 from mtl.record import numbers
 
-DASH = "–"
+DASH = "\u2013"
+MINUS = "\u2212"
+TIMES = "\u00d7"
 
 
 def score(value: float | None) -> str:
     """A score in the metric's own unit: three decimals."""
-    return DASH if value is None or value != value else numbers.score(value).replace("-", "−")
+    return DASH if value is None or value != value else numbers.score(value).replace("-", MINUS)
 
 
 def change(value: float | None) -> str:
-    """A difference with its sign: ``+1.24``, ``−0.03``, ``0.00``."""
+    """A difference with its sign, two decimals; nothing before 0.00."""
     if value is None or value != value:
         return DASH
     text = f"{value:+.2f}"
-    return "0.00" if float(text) == 0 else text.replace("-", "−")
-
-
-def plain(value: float | None) -> str:
-    """Two decimals, no sign before a gain."""
-    return change(value).removeprefix("+")
+    return "0.00" if float(text) == 0 else text.replace("-", MINUS)
 
 
 def probability(value: float | None) -> str:

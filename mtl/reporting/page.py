@@ -9,7 +9,7 @@ from pathlib import Path
 from mtl.comparing.answer import Answer
 from mtl.comparing.results import Results
 from mtl.record.files import write_atomically
-from mtl.reporting import drawing, runs, scores
+from mtl.reporting import costs, drawing, runs, scores
 from mtl.reporting.asked import asked
 from mtl.reporting.figures.figure import Figure
 from mtl.reporting.latex import as_latex
@@ -74,7 +74,7 @@ def page_sections(view: View) -> Iterator[Section]:
         _section("scores", "Scores", tables=scores.score_tables(view)),
         _section("comparisons", "Comparisons", tables=[scores.comparison_table(view)]),
         _section("curves", "Learning curves", drawing.curve_figures(view)),
-        _section("cost", "Score and cost", [drawing.cost_figure(view)]),
+        _section("cost", "Score and cost", [drawing.cost_figure(view)], [costs.cost_table(view)]),
         _section("axes", "Along the study's axes", drawing.axis_figures(view)),
         _section("transfer", "Transfer", [drawing.transfer_figure(view)]),
         _section("conflict", "Gradient conflict", [drawing.conflict_figure(view)]),
@@ -120,10 +120,10 @@ def as_html(view: View, sections: Sequence[Section]) -> str:
 
 
 def breakable(text: str) -> str:
-    """A name that may be broken over lines behind ``_``, ``/`` and ``.``, escaped."""
+    """A name that may be broken over lines behind ``_``, ``/`` and ``=``, escaped."""
     from markupsafe import Markup, escape
 
     safe = str(escape(text))
-    for sign in "_/.=":
+    for sign in "_/=":
         safe = safe.replace(sign, f"{sign}<wbr>")
     return Markup(safe)

@@ -54,7 +54,7 @@ def _trial(view: View, arm: Arm, trial: Trial) -> list[Entry]:
         for index in range(len(view.results.search.objectives))
     ]
     return [
-        words(str(trial.index), **_to(view.run_href(trial.run))),
+        words(str(trial.index), href=view.run_href(trial.run)),
         Entry(text=parameters or numerals.DASH, strong=chosen, why="chosen" if chosen else ""),
         *values,
         words(_said(trial.ending), why=trial.reason or ""),
@@ -103,7 +103,7 @@ def _run(view: View, run: SeedRun) -> list[Entry]:
     why = run.reason or f"the run ended as {run.ending}"
     folder = missing("it left no folder")
     if run.run is not None:
-        folder = words(run.run, **_to(view.run_href(run.run)))
+        folder = words(run.run, href=view.run_href(run.run))
     return [
         words(str(run.seed)),
         words(_said(run.ending), why=run.reason or ""),
@@ -154,10 +154,6 @@ def setting(value: Any) -> str:
 
 def _said(ending: str) -> str:
     return ending.replace("_", " ")
-
-
-def _to(href: str | None) -> dict[str, str]:
-    return {} if href is None else {"href": href}
 
 
 def unfinished(view: View) -> Iterator[tuple[str, str, str]]:

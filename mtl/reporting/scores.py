@@ -111,15 +111,12 @@ def comparison_table(view: View) -> Table | None:
     """Each arm against the reference: the average first, then task by task."""
     if not view.comparisons:
         return None
-    tasks = dict.fromkeys(one.task for one in view.comparisons)
-    order = [AVERAGE, *(task for task in tasks if task != AVERAGE)]
     groups = []
-    for task in order:
+    for task in dict.fromkeys(one.task for one in view.comparisons):
         found = [one for one in view.comparisons if one.task == task]
-        if found:
-            heading = "average over tasks" if task == AVERAGE else task
-            rows = [_comparison(view, one) for one in found]
-            groups.append(Group(heading=f"{heading}, against {found[0].reference}", rows=rows))
+        heading = "average over tasks" if task == AVERAGE else task
+        rows = [_comparison(view, one) for one in found]
+        groups.append(Group(heading=f"{heading}, against {found[0].reference}", rows=rows))
     return Table(
         name="comparisons",
         title="Comparisons",

@@ -45,9 +45,9 @@ def missing(why: str) -> Entry:
     return Entry(text=DASH, why=why)
 
 
-def words(text: str, **more: str) -> Entry:
+def words(text: str, *, href: str | None = None, why: str = "") -> Entry:
     """A cell of text."""
-    return Entry(text=text, **more)
+    return Entry(text=text, href=href, why=why)
 
 
 @dataclass(frozen=True)

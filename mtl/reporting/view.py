@@ -85,8 +85,11 @@ class View:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Those of one panel: scores with labels and scores without are never subtracted."""
-        return [one for one in self.answer.comparisons if not one.panel_differs]
+        """Those within a panel, because scores with labels and scores without are never subtracted; the average first,
+        then task by task, in the leaderboard's order."""
+        tasks = [AVERAGE, *self.results.tasks]
+        found = [one for one in self.answer.comparisons if not one.panel_differs]
+        return sorted(found, key=lambda one: (tasks.index(one.task), self.series[one.arm].index))
 
     def panel(self, name: str) -> list[Standing]:
         """The arms of a panel, best first."""

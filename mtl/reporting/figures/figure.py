@@ -51,6 +51,13 @@ class Figure:
     wide: bool = False
     """Whether a panel is wider than a column, and scrolls on a small screen."""
 
+    @property
+    def grid(self) -> str:
+        """Class of how its panels are set."""
+        if self.wide:
+            return "wide"
+        return {1: "single", 4: "pairs"}.get(len(self.panels), "many")
+
     def as_csv(self) -> str:
         """The rows as CSV (RFC 4180, lines end in a line feed); what is missing is empty."""
         file = io.StringIO()

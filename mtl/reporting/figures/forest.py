@@ -73,13 +73,13 @@ def _row(one: Comparison, series: Series, scale: Scale, top: float) -> str:
     middle = top + 24
     x = scale(one.points.value)
     parts = [
-        words(4, top + 12, f"{series.number}  {one.arm}", class_="label"),
+        words(4, top + 12, f"{series.number}  {one.arm}", class_="label halo"),
         words(
             WIDTH - 4,
             top + 12,
             f"{change(one.points.value)} {one.verdict}",
             anchor="end",
-            class_=f"label {one.verdict}",
+            class_=f"label halo {one.verdict}",
         ),
     ]
     if one.points.low is not None and one.points.high is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from mtl.comparing.answer import Conflict, Transfer
 from mtl.reporting.figures.figure import Figure
@@ -17,10 +17,13 @@ DARKEST = 0.75
 SIGNS = {"better": "▲", "worse": "▼", "undecided": ""}
 
 
-def transfer_matrix(transfers: Sequence[Transfer]) -> Figure:
-    """Row: the helper; column: the target."""
-    helpers = list(dict.fromkeys(one.helper for one in transfers))
-    targets = list(dict.fromkeys(one.target for one in transfers))
+def transfer_matrix(transfers: Sequence[Transfer], tasks: Sequence[str]) -> Figure:
+    """Row: the helper; column: the target.
+
+    :param tasks: In the order of rows and columns.
+    """
+    helpers = _ordered((one.helper for one in transfers), tasks)
+    targets = _ordered((one.target for one in transfers), tasks)
     cells = {(one.helper, one.target): one for one in transfers}
     panel = heat_map(
         "Transfer between tasks",
@@ -60,12 +63,15 @@ def transfer_matrix(transfers: Sequence[Transfer]) -> Figure:
     )
 
 
-def conflict_maps(conflicts: Sequence[Conflict]) -> Figure:
-    """A panel for each arm and measure; on the diagonal stands what two batches of one task give."""
+def conflict_maps(conflicts: Sequence[Conflict], order: Sequence[str]) -> Figure:
+    """A panel for each arm and measure; on the diagonal stands what two batches of one task give.
+
+    :param order: Of the tasks.
+    """
     panels = []
     for arm, measure in dict.fromkeys((one.arm, one.measure) for one in conflicts):
         found = [one for one in conflicts if (one.arm, one.measure) == (arm, measure)]
-        tasks = list(dict.fromkeys(name for one in found for name in (one.first, one.second)))
+        tasks = _ordered((name for one in found for name in (one.first, one.second)), order)
         values = {(one.first, one.second): one.value for one in found}
         panels.append(_conflict_map(arm, measure, tasks, values))
     return Figure(
@@ -79,6 +85,11 @@ def conflict_maps(conflicts: Sequence[Conflict]) -> Figure:
         rows=[(one.arm, one.measure, one.first, one.second, one.value) for one in conflicts],
         wide=True,
     )
+
+
+def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    found = set(names)
+    return [name for name in order if name in found] + sorted(found - set(order))
 
 
 def _conflict_map(

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mtl.reporting.numerals import MINUS
+
 STEPS = (1.0, 2.0, 5.0, 10.0)
 
 
@@ -70,4 +72,4 @@ def tick_label(value: float, step: float) -> str:
 def _plain(value: float, step: float) -> str:
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     text = f"{value:.{decimals}f}"
-    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", MINUS)

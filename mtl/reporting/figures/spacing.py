@@ -56,19 +56,19 @@ def beside(
 
     :param sizes: Width of each label.
     """
-    taken = [Box(x - 5, y - 5, x + 5, y + 5) for x, y in points]
+    taken = [Box(x - 8, y - 8, x + 8, y + 8) for x, y in points]
     found = []
     for (x, y), width in zip(points, sizes, strict=True):
         options = [
-            (x + dx * (width / 2 + 7 + away), y + dy * away_y)
+            (x + dx * (width / 2 + 9 + away), y + dy * away_y)
             for away in (0.0, 12.0, 24.0, 36.0, 48.0, 64.0, 80.0)
             for dx, dy, away_y in (
                 (1, 0, 0.0),
                 (-1, 0, 0.0),
-                (1, -1, 11.0 + away),
-                (1, 1, 11.0 + away),
-                (-1, -1, 11.0 + away),
-                (-1, 1, 11.0 + away),
+                (1, -1, 14.0 + away),
+                (1, 1, 14.0 + away),
+                (-1, -1, 14.0 + away),
+                (-1, 1, 14.0 + away),
             )
         ]
         for place in options:
