@@ -69,7 +69,7 @@ DEFAULTS = {
     "rates": "0,0.01,0.1,0.3,1",
     "controls": "1",
     "seeds": "0",
-    "tokens": "8000000",
+    "tokens": "16000000",
     "documents": "40000",
     "decoder": "tiny",
     "context": "96",

@@ -22,6 +22,7 @@ VERBS = {
     "report": "write finished runs as one offline page",
 }
 GROUPS = (
+    "study",
     "strategy",
     "suite",
     "task",

@@ -16,7 +16,7 @@ from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import Scored
 from mtl.record.progress import Progress
 from mtl.scoring.asking import Asking, ask, how_asked
-from mtl.scoring.score import TaskScore, average, score_task
+from mtl.scoring.score import TaskScore, average, rescaled, score_task
 from mtl.scoring.values import loss_nats_per_token
 from mtl.tasks.task import Answer, Split, Task
 
@@ -140,7 +140,7 @@ class Scorer:
         value = float(average([score for score in scores if score.task in own])["value"])
         if named:
             values["selection_average"] = value
-        return Scored(value, values)
+        return Scored(value, values, {score.task: rescaled(score) for score in scores})
 
     def score(
         self,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
 from mtl.accounting import summarise
-from mtl.answering import Scorer, encoded
+from mtl.answering import Answered, Scorer, encoded
 from mtl.assembly import (
     limited,
     load_data,
@@ -29,7 +29,7 @@ from mtl.claiming import (
     occupied_folder,
     takes_part,
 )
-from mtl.config.errors import Interrupted, UserError
+from mtl.config.errors import Interrupted, Stopped, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.vocabulary import Vocabulary
 from mtl.learning.balance.methods import check_balance, check_shared
@@ -37,7 +37,7 @@ from mtl.learning.conflict import check_conflict, make_conflict
 from mtl.learning.interruption import interrupt, interruptions
 from mtl.learning.module import NonFiniteLossError
 from mtl.learning.strategy import Strategy
-from mtl.learning.supervisor import BEST, LAST
+from mtl.learning.supervisor import BEST, LAST, own_checkpoint
 from mtl.learning.training import (
     Listener,
     Trained,
@@ -56,21 +56,30 @@ from mtl.record.progress import Progress
 from mtl.record.recorder import Recorder
 from mtl.record.run import Run
 from mtl.record.summary import Summary, git_state, write_summary
-from mtl.record.tracking import Tracker, make_tracker
+from mtl.record.tracking import Nested, Tracker, make_tracker
 from mtl.scoring.metrics import check_metrics
-from mtl.scoring.score import TaskScore
+from mtl.scoring.score import TaskScore, average
 from mtl.starting import starting_point
+from mtl.tasks.task import Split, Task
+
+Watch = Callable[[int, int, float], None]
+"""(steps, tokens, what selects), counted over the whole run."""
 
 
-def fit(config: FitConfig) -> Run | None:
+def fit(
+    config: FitConfig, *, watch: Watch | None = None, nested: Nested | None = None
+) -> Run | None:
     """Train, score and record what the config says; a finished run in ``run_dir`` is returned as it is.
 
+    :param watch: Is told of every scoring of the selection split that takes in all tasks of the run, on the first
+        device; of a run that is resumed, of those that are left. It may raise :class:`Stopped`, which ends the run.
+    :param nested: Under which MLflow run this one stands.
     :return: The run; None in the processes beside the first.
     :raises UserError: whatever is wrong with the config or the data; before training nothing is written but caches.
     """
     with interruptions(interrupt):
         try:
-            return _fit(config)
+            return _fit(config, watch, nested)
         except (Interrupted, NonFiniteLossError):
             # Every process ends after the same step; the first one says why.
             if is_first():
@@ -78,7 +87,7 @@ def fit(config: FitConfig) -> Run | None:
             return None
 
 
-def _fit(config: FitConfig) -> Run | None:
+def _fit(config: FitConfig, watch: Watch | None, nested: Nested | None) -> Run | None:
     folder = occupied_folder(config)
     if folder is not None and folder.finished and is_first():
         return Run(folder.path)
@@ -91,7 +100,7 @@ def _fit(config: FitConfig) -> Run | None:
             check_balance(config, strategy)
             for name in config.tasks:
                 check_metrics(config.task[name])
-        fitting = _Fitting(config, strategy, progress)
+        fitting = _Fitting(config, strategy, progress, watch, nested)
         folder = folder or new_folder(config)
         fitting.run(folder)
     return Run(folder.path) if is_first() else None
@@ -100,8 +109,17 @@ def _fit(config: FitConfig) -> Run | None:
 class _Fitting:
     """One fit: what its steps share."""
 
-    def __init__(self, config: FitConfig, strategy: Strategy, progress: Progress):
+    def __init__(
+        self,
+        config: FitConfig,
+        strategy: Strategy,
+        progress: Progress,
+        watch: Watch | None,
+        nested: Nested | None,
+    ):
         self.config = config
+        self.watch = watch
+        self.nested = nested
         self.progress = progress
         self.scorer = Scorer(config, progress)
         with progress.stage(f"loading {len(config.tasks)} tasks"):
@@ -149,6 +167,10 @@ class _Fitting:
                     file=sys.stderr,
                 )
             raise interruption
+        except Stopped as stopped:
+            ending = "interrupted"
+            folder.say(f"stopped: {stopped}")
+            raise
         except Exception as error:
             if is_first():
                 folder.say(f"failed: {error}")
@@ -242,10 +264,16 @@ class _Fitting:
         if conflict is not None and is_first():
             for note in conflict.notes:
                 folder.say(note)
+
+        def scored(step: int, seen: int, value: float) -> None:
+            if self.watch is not None and whole_run:
+                self.watch(steps + step, tokens + seen, value)
+
         listener = Listener(
             score=lambda: self.scorer.select(part.strategy, selection, named=whole_run),
             log=log,
             step_done=step_done,
+            scored=scored,
             diagnose=None if conflict is None else conflict.measure,
         )
         with for_other_processes(folder, config, part.name):
@@ -277,20 +305,14 @@ class _Fitting:
         load_weights(self.model, folder.best_checkpoint if best else folder.last_checkpoint)
         scores, said = [], {}
         for task in self.loaded.tasks:
-            split = limited(task.report, config.evaluation.rows)
-            store = encoded(self.model, task, split, config.data)
-            score, answered = self.scorer.score(
-                self.model,
-                task,
-                split,
-                store,
-                resamples=config.evaluation.resamples,
-                alone=True,
-                decode=True,
-            )
+            score, answered, split = self._score(task, decode=True)
             scores.append(score)
-            said[task.name] = answered.said
+            said[task.name] = dict(answered.said)
             save_answers(folder, task, split, answered.answers)
+        own = self._own_checkpoints(folder, trained, scores, best=best)
+        for name, (step, score) in own.items():
+            metrics = score.as_summary()["metrics"]
+            said[name]["own_checkpoint"] = {"step": step, "metrics": metrics}
         summary = summarise(
             config,
             self.loaded,
@@ -301,11 +323,64 @@ class _Fitting:
             start=self.start,
             pretrained=pretrained,
         )
+        if own:
+            of_own = average([score for _, score in own.values()])
+            summary["average_of_own_checkpoints"] = of_own  # type: ignore[typeddict-item]
         write_summary(folder, summary)
         if self.trainings.several:  # the model's checkpoints hold all their weights
             for part in self.trainings.parts:
                 shutil.rmtree(part.folder(folder), ignore_errors=True)
+        for kept in folder.last_checkpoint.parent.glob(
+            "step-*.ckpt"
+        ):  # scored, and of no further use
+            kept.unlink()
         self._finish(folder, recorder, summary, scores)
+
+    def _score(self, task: Task, *, decode: bool) -> tuple[TaskScore, Answered, Split]:
+        """The model as it is on the rows that the final score is of."""
+        config = self.config.evaluation
+        split = limited(_final(task, self.config), config.rows)
+        store = encoded(self.model, task, split, self.config.data)
+        score, answered = self.scorer.score(
+            self.model, task, split, store, resamples=config.resamples, alone=True, decode=decode
+        )
+        return score, answered, split
+
+    def _own_checkpoints(
+        self,
+        folder: RunFolder,
+        trained: Sequence[Trained],
+        scores: Sequence[TaskScore],
+        *,
+        best: bool,
+    ) -> dict[str, tuple[int | None, TaskScore]]:
+        """Step and score of each task at the checkpoint that was best for it alone.
+
+        :param best: Whether ``scores`` are of the best checkpoint for all tasks, rather than of the last.
+        """
+        if not self.config.evaluation.per_task or self.model.reads == "corpus":
+            return {}
+        common = {score.task: score for score in scores}
+        if (
+            self.trainings.several
+        ):  # each task has a model of its own, and that one's best checkpoint was scored
+            steps = {
+                part.strategy.tasks[0].name: done.best_step
+                for part, done in zip(self.trainings.parts, trained, strict=True)
+                if part in self.trainings.final
+            }
+            return {name: (steps[name], score) for name, score in common.items()}
+        (done,) = trained
+        chosen = done.best_step if best else done.steps
+        found: dict[str, tuple[int | None, TaskScore]] = {}
+        for task in self.loaded.tasks:
+            step = done.best_by_task.get(task.name, chosen)
+            if step == chosen or step is None:
+                found[task.name] = (chosen, common[task.name])
+                continue
+            load_weights(self.model, own_checkpoint(folder.last_checkpoint.parent, step))
+            found[task.name] = (step, self._score(task, decode=False)[0])
+        return found
 
     def _gather(self, folder: RunFolder, name: str) -> None:
         """Write the checkpoint of the whole model from those of the parts that made it."""
@@ -322,6 +397,10 @@ class _Fitting:
             for score in scores
             for name, value in score.metrics.items()
         }
+        for name, found in summary["tasks"].items():
+            if (own := found.get("own_checkpoint")) is not None:
+                value = own["metrics"][found["primary"]]["value"]
+                values[f"{name}/own_checkpoint_{found['primary']}"] = float(value or 0.0)
         values["average"] = float(summary["average"]["value"] or 0.0)
         recorder.tracker.log(self.trainings.tokens, values)
         title = f"{self.config.strategy['name']}, seed {self.config.seed}"
@@ -338,11 +417,12 @@ class _Fitting:
         folder.say("finished")
 
     def _start(self, tracker: Tracker, folder: RunFolder) -> None:
-        config = self.config
+        config, nested = self.config, self.nested
         commit = git_state()["commit"]
         tracker.start(
             experiment=config.record.experiment or config.suite.name,
-            run_name=f"{config.strategy['name']} seed {config.seed}",
+            run_name=nested.run_name if nested else f"{config.strategy['name']} seed {config.seed}",
+            parent=nested.parent if nested else None,
             parameters=_flat(asdict(config), skip=("task", "suite")),
             tags={
                 "strategy": config.strategy["name"],
@@ -352,8 +432,22 @@ class _Fitting:
                 "tasks": ",".join(config.tasks),
                 "commit": commit,
                 "run_dir": folder.path.absolute(),
+                **(nested.tags if nested else {}),
             },
         )
+
+
+def _final(task: Task, config: FitConfig) -> Split:
+    """The split that the final scores are of."""
+    if config.evaluation.split == "report":
+        return task.report
+    if task.selection is None:
+        raise UserError(
+            f"task '{task.name}' has no rows to select by",
+            where="evaluation.split=selection",
+            hints=["leave it out of the search"],
+        )
+    return task.selection
 
 
 def _flat(

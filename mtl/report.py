@@ -1,7 +1,7 @@
-"""Write what a study found as one offline page, with the numbers and tables behind it.
+"""Write what a study found as one page that opens by double click, with its tables and figures as data beside it.
 
 python -m mtl.report study=paradigms
-python -m mtl.report study=DIR out=page
+python -m mtl.report study=runs/study-paradigms out=page
 """
 
 from __future__ import annotations
@@ -10,69 +10,69 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtl.config.command_line import command
+from mtl.config.compose import compose
 from mtl.config.errors import UserError, nearest
 from mtl.config.verb_schema import ReportConfig
 
-DESCRIPTION = "Write what a study found as one offline HTML page."
-RUNS = Path("runs")
+DESCRIPTION = "Write what a study found as one page that opens by double click."
 PREFIX = "study-"
 
 
-def run(overrides: Sequence[str], *, config_dir: str | None = None) -> Path:
-    """The command from Python: ``run(["study=paradigms"])`` returns the page."""
-    from mtl.config.compose import compose
+def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path:
+    """The command from Python: returns the page.
 
-    return report(compose("report", ReportConfig, overrides, config_dir=config_dir))
-
-
-def report(config: ReportConfig) -> Path:
-    """Write the page of a study, of as many runs as have ended so far.
-
-    :returns: index.html
-    :raises UserError: there is no such study, or the page's folder cannot be one.
+    :param overrides: As on the command line: ``["study=paradigms"]``.
+    :raises UserError: there is no such study.
     """
+    return _report(compose("report", ReportConfig, overrides, config_dir=config_dir))
+
+
+def folder_of(study: str) -> Path:
+    """The folder of a study: a folder as it is, or the name of a study in runs/.
+
+    :raises UserError: there is none; the message names the nearest.
+    """
+    given = Path(study)
+    for folder in (given, Path("runs") / f"{PREFIX}{study}"):
+        if (folder / "results.json").is_file():
+            return folder
+    known = {
+        folder.parent.name.removeprefix(PREFIX): folder.parent
+        for folder in Path("runs").glob(f"{PREFIX}*/results.json")
+    }
+    hints = [f"did you mean: {guess}"] if (guess := nearest(study, known)) else []
+    hints.append(
+        f"studies in runs/: {', '.join(sorted(known))}"
+        if known
+        else "none has been run here: python -m mtl.study study=NAME"
+    )
+    raise UserError(f"there is no study '{study}'", where=f"study={study}", hints=hints)
+
+
+def _report(config: ReportConfig) -> Path:
     from mtl.comparing.results import Results
+
+    folder = folder_of(config.study)
+    results = Results.read(folder)
+    from mtl.comparing.analysis import analyse
+    from mtl.record.progress import Progress
     from mtl.reporting.page import write_report
 
-    folder = find_study(config.study)
-    out = folder / "report" if config.out is None else Path(config.out).expanduser()
-    results = Results.read(folder)
-    _check_place(out, f"out={config.out}")
-    return write_report(results, folder, out)
-
-
-def find_study(study: str) -> Path:
-    """The folder of a study that is named by its folder or by its name.
-
-    :raises UserError: neither is there.
-    """
-    named = Path(study).expanduser()
-    folder = RUNS / f"{PREFIX}{study}"
-    if named.is_dir():
-        return named
-    if folder.is_dir():
-        return folder
-    there = sorted(path.name.removeprefix(PREFIX) for path in RUNS.glob(f"{PREFIX}*/"))
-    guess = nearest(study.removeprefix(f"{RUNS}/").removeprefix(PREFIX), there)
-    hints = [f"did you mean: {guess}"] if guess else []
-    if there:
-        hints.append(f"studies in {RUNS}/: {', '.join(there)}")
-    hints.append("run one: python -m mtl.study study=NAME")
-    raise UserError(
-        f"there is no study {study}: neither a folder of that name nor {folder}",
-        where=f"study={study}",
-        hints=hints,
-    )
-
-
-def _check_place(out: Path, where: str) -> None:
-    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise UserError(f"{place} is a file", where=where, hints=["name a folder"])
+    out = Path(config.out) if config.out is not None else folder / "report"
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file", where=f"out={config.out}")
+    with Progress("report") as progress, progress.stage("comparing the runs"):
+        answer = analyse(results)
+        return write_report(results, answer, folder, out)
 
 
 def _execute(config: ReportConfig) -> None:
-    print(report(config))
+    from mtl.comparing.analysis import analyse
+    from mtl.comparing.results import Results
+    from mtl.reporting.terminal import print_answer
+
+    page = _report(config)
+    print_answer(analyse(Results.read(folder_of(config.study))), page)
 
 
 def main() -> None:

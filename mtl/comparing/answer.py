@@ -46,7 +46,8 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """An arm against the reference on a task, or on the average."""
+    """An arm against the reference on a task, or on the average; both of one panel, since a score that saw no label is
+    never subtracted from one that did."""
 
     arm: str
     reference: str
@@ -76,8 +77,6 @@ class Comparison:
     """In words: which of interval and test did not hold, or that both did."""
     unequal: list[str] = field(default_factory=list)
     """Budgets in which the two differ by more than the tolerance, in words."""
-    panel_differs: bool = False
-    """One of the two saw no labels; the scores stand apart and no verdict is given."""
 
 
 @dataclass(frozen=True, kw_only=True)

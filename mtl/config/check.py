@@ -124,7 +124,11 @@ class _Check:
         parent, _, last = written.name.rpartition(".")
         node = OmegaConf.select(base, parent, throw_on_missing=False) if parent else base
         present = isinstance(node, DictConfig) and last in node
-        return replace(written, prefix="++") if written.prefix or not present else written
+        override = written.override
+        # Hydra would take no further keys into a mapping; which ones there may be is checked against the schema.
+        mapping = not override.is_sweep_override() and isinstance(override.value(), dict)
+        more = written.prefix or mapping or not present
+        return replace(written, prefix="++") if more else written
 
     def _values_that_compose(
         self, base: DictConfig, choices: list[str], values: list[Written]

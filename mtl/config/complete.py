@@ -26,9 +26,10 @@ def complete(schema: type, data: dict[str, Any]) -> tuple[Any, list[Problem]]:
         data["strategy"], problems = _strategy(data["strategy"])
     if "task" in names and isinstance(data.get("task"), dict):
         data["task"] = _tasks(data)
-    task = data.get("task")
-    if isinstance(task, dict) and set(task) == {"name"}:  # how Hydra is given the name of one task
-        data["task"] = task["name"]
+    for group in ("task", "study"):
+        named = data.get(group)
+        if isinstance(named, dict) and set(named) == {"name"}:  # how Hydra is given a name alone
+            data[group] = named["name"]
     data = convert(schema, data)
     problems += broken_rules(schema, data)
     instance, wrong = check(schema, data)

@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from mtl.config import lines, packages
 from mtl.config.errors import UserError, unknown_name
 from mtl.config.strategies import find_strategies, store_strategies
+from mtl.config.studies import find_studies, store_studies
 
 VERSION_BASE = "1.3"
 
@@ -57,6 +58,7 @@ class Composition:
             )
         with _hydra_state():
             store_strategies()
+            store_studies()
             path = create_config_search_path(str(packages.ROOT / "configs"))
             if folder is not None:
                 path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
@@ -132,6 +134,9 @@ class Composition:
 
     def file_of(self, config_path: str) -> Path | None:
         """The YAML file that ``group/name`` is read from."""
+        group, _, name = config_path.partition("/")
+        if group == "study" and (own := find_studies().get(name.removesuffix(".yaml"))) is not None:
+            return own
         source = self._repository.delegate._find_object_source(config_path, ObjectType.CONFIG)
         if source is None or source.scheme() not in ("file", "pkg"):
             return None
@@ -169,6 +174,8 @@ class Composition:
 
     def _place(self, source: Any, group: str, name: str) -> str:
         if source.provider == "schema":
+            if group == "study":
+                return "studies/"
             found = find_strategies().get(name)
             return found.place if found is not None else group
         if source.provider == "main":

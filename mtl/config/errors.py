@@ -80,3 +80,7 @@ class Interrupted(Exception):  # noqa: N818  (a state, not an error)
     def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
         """Another process is told of it by a pickle, which would call it with the message otherwise."""
         return type(self), (self.signal,)
+
+
+class Stopped(Exception):  # noqa: N818  (a state, not an error)
+    """A run was ended on purpose before its time, for the reason it was given."""

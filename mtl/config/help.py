@@ -53,13 +53,20 @@ EXAMPLES = {
         "corpus=files corpus.files=[a.txt,b.txt] corpus.clean.c4=null tokenizer.vocabulary=16000",
         "overlap --help                            which test rows a corpus holds",
     ),
+    "python -m mtl.study": (
+        "study=paradigms                           in half an hour on two cores, without a download",
+        "study=paradigms suite=glue data.root=DIR budget.tokens=5e6    settings of mtl.fit go to every run",
+        "study=paradigms size=full workers=8       at size",
+        "study=mine --config-dir DIR               with a study of your own in DIR/study/mine.yaml",
+        "study=paradigms storage=postgresql+psycopg://user@host/base    on every machine that joins",
+    ),
+    "python -m mtl.report": (
+        "study=paradigms                           the page of runs/study-paradigms",
+        "study=DIR out=page",
+    ),
     "python -m mtl.export": (
         "run=RUN_DIR to=DIR                        then AutoModelForCausalLM.from_pretrained(DIR)",
         "run=RUN_DIR to=DIR checkpoint=last",
-    ),
-    "python -m mtl.report": (
-        "study=paradigms                           runs/study-paradigms/report/index.html",
-        "study=DIR out=page",
     ),
 }
 

@@ -20,6 +20,10 @@ _OURS = re.compile(r"\+task@task\.([^=]+)=\1")
 """The choice of a task's definition, which is made anew from ``tasks``."""
 
 
+NAMED = ("task", "study")
+"""Groups of which some commands are given a name alone."""
+
+
 @dataclass(frozen=True)
 class Written:
     """One argument that was understood."""
@@ -128,6 +132,8 @@ class Reader:
     def _quoted(self, parser: OverridesParser, text: str, name: str) -> Written:
         value = QuotedString(text.partition("=")[2], Quote.single).with_quotes()
         override = parser.parse_overrides([f"{name}={value}"])[0]
+        if self._names_one(name):
+            value = f"{{name: {value}}}"
         return Written(text, override, name, value=value)
 
     def _refuse_sweep(self, override: Override, where: str) -> None:
@@ -139,8 +145,13 @@ class Reader:
         raise UserError(f"'{name}' has several values", where=where, hints=hints)
 
     def _is_group_name(self, name: str) -> bool:
-        # `task` is a group of files and, in every schema, a key of its own.
-        return name != "task" and self.composition.is_group(name)
+        # `task` is a group of files and, in every schema, a key of its own; `study` is in one of them.
+        return name != "task" and not self._names_one(name) and self.composition.is_group(name)
+
+    def _names_one(self, name: str) -> bool:
+        """True for a key that takes the name of one of a group's files rather than its content."""
+        key = find(self.schema, [name])
+        return name in NAMED and key is not None and str in members(key.type)
 
     def _is_choice(self, override: Override) -> bool:
         name = override.key_or_group
@@ -190,8 +201,8 @@ class Reader:
         if key is None or name == "strategy.name":
             raise unknown_key(self.schema, name, (), {}, where=where)
         value = None
-        if override.key_or_group == "task" and str in members(key.type):
-            # Hydra would take the bare name for a choice of the group `task`.
+        if self._names_one(name):
+            # Hydra would take the bare name for a choice of the group.
             value = f"{{name: {raw_value(override)}}}"
         prefix = "++" if override.is_add() or override.is_force_add() else ""
         self.values.append(Written(text, override, name, prefix, value))

@@ -217,8 +217,12 @@ class EvaluationConfig:
     """Rows per task used for selection."""
     rows: int | None = None
     """At most this many rows per task in the final report; null for all. A cut is said in the table."""
+    split: Literal["report", "selection"] = "report"
+    """Which split the final scores are of. ``selection`` is for searches, which must not see the reported one."""
     checkpoint: Literal["best", "last"] = "best"
     """Which checkpoint is reported."""
+    per_task: bool = False
+    """Score each task also at the checkpoint that was best for it alone."""
     batch_tokens: int = 8192
     """Tokens scored at once."""
     resamples: int = 1000

@@ -127,16 +127,6 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportConfig:
-    """Everything ``python -m mtl.report`` can be told."""
-
-    study: str
-    """Folder of a study, or its name: runs/study-NAME."""
-    out: str | None = None
-    """Folder of the page; null is report/ in the study's folder."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
     """Everything ``python -m mtl.prepare`` can be told."""
 
@@ -174,3 +164,13 @@ class OverlapConfig:
     """As in ``fit``: which rows are cut from train to select."""
     out: str | None = None
     """JSON file for the table; null only prints it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """Everything ``python -m mtl.report`` can be told."""
+
+    study: str
+    """Name of a study in runs/, or its folder."""
+    out: str | None = None
+    """Folder that is written; null is ``report`` in the study's folder."""

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +24,11 @@ StepDone = Callable[[int, Mapping[str, float], float], None]
 LAST, BEST = "last.ckpt", "best.ckpt"
 
 
+def own_checkpoint(folder: Path, step: int) -> Path:
+    """Weights after a step that scored best for some task alone."""
+    return folder / f"step-{step}.ckpt"
+
+
 @dataclass(frozen=True)
 class Scored:
     """The selection split, scored once."""
@@ -32,13 +37,16 @@ class Scored:
     """What selects: higher is better."""
     metrics: Mapping[str, float]
     """Everything measured, by name."""
+    by_task: Mapping[str, float] = field(default_factory=dict)
+    """What would select for a task alone, by task: higher is better."""
 
 
 class Supervisor(pl.Callback):
     """Logs, measures, scores the selection split, writes checkpoints, and answers signals, in this order after a step.
 
     ``last.ckpt`` holds all a run needs to go on as if it had never stopped; ``best.ckpt`` holds the weights that
-    scored best on the selection split. Both are replaced atomically. After SIGINT or SIGTERM the step in progress
+    scored best on the selection split, and where wanted ``step-N.ckpt`` those that scored best for some task alone. All
+    are replaced atomically. After SIGINT or SIGTERM the step in progress
     is finished, ``last.ckpt`` is written, and :class:`Interrupted` is raised: whoever trains gives both signals to
     :meth:`signalled`.
 
@@ -51,9 +59,12 @@ class Supervisor(pl.Callback):
     :param save_every: Steps between two checkpoints.
     :param step_done: Receives (finished steps, latest losses per task, learning rate) after every step on the first
         device.
+    :param scored: Receives (finished steps, tokens, what selects) after each scoring on the first device; what it
+        raises ends the training before the step is saved.
     :param diagnose: Measures something with the weights as they are after a number of finished steps, by name; called
         on every device, and leaves no trace in training. None measures nothing.
     :param diagnose_every: Steps between two measurements; the last step is one always.
+    :param per_task: Keep the weights that scored best for each task alone.
     """
 
     def __init__(
@@ -67,8 +78,10 @@ class Supervisor(pl.Callback):
         log_every: int,
         save_every: int,
         step_done: StepDone,
+        scored: Callable[[int, int, float], None] | None = None,
         diagnose: Callable[[int], Mapping[str, float]] | None = None,
         diagnose_every: int = 1,
+        per_task: bool = False,
     ):
         self._folder = folder
         self._tokens_after = tokens_after
@@ -78,8 +91,10 @@ class Supervisor(pl.Callback):
         self._log_every = log_every
         self._save_every = save_every
         self._step_done = step_done
+        self._scored = scored
         self._diagnose = diagnose
         self._diagnose_every = diagnose_every
+        self._per_task = per_task
         self._losses: dict[str, float] = {}
         self._loss_sums: torch.Tensor | None = None
         self._steps_seen = 0
@@ -92,6 +107,8 @@ class Supervisor(pl.Callback):
         """Seconds of measuring so far, which are no seconds of training."""
         self.best_value: float | None = None
         self.best_step: int | None = None
+        self.best_by_task: dict[str, tuple[float, int]] = {}
+        """Value and step of the best scoring of each task alone."""
 
     @property
     def seconds(self) -> float:
@@ -102,6 +119,7 @@ class Supervisor(pl.Callback):
         return {
             "best_value": self.best_value,
             "best_step": self.best_step,
+            "best_by_task": dict(self.best_by_task),
             "seconds": self.seconds,
             "diagnosing_seconds": self.diagnosing_seconds,
             "losses": dict(self._losses),
@@ -111,6 +129,7 @@ class Supervisor(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best_value = state_dict["best_value"]
         self.best_step = state_dict["best_step"]
+        self.best_by_task = dict(state_dict["best_by_task"])
         self._seconds_before = state_dict["seconds"]
         self.diagnosing_seconds = state_dict["diagnosing_seconds"]
         self._losses = dict(state_dict["losses"])
@@ -206,6 +225,24 @@ class Supervisor(pl.Callback):
         if self.best_value is None or scored.value > self.best_value:
             self.best_value, self.best_step = scored.value, step
             self.save(trainer, self._folder / BEST, weights_only=True)
+        if self._per_task:
+            self._keep_own(trainer, step, scored.by_task)
+        if self._scored is not None and trainer.is_global_zero:
+            # Before the step is saved: whoever is killed in between is told again rather than never.
+            self._scored(step, tokens, scored.value)
+
+    def _keep_own(self, trainer: pl.Trainer, step: int, by_task: Mapping[str, float]) -> None:
+        """Keep the weights of this step if they are the best for a task, and drop those that no longer are."""
+        for task, value in by_task.items():
+            if task not in self.best_by_task or value > self.best_by_task[task][0]:
+                self.best_by_task[task] = (value, step)
+        wanted = {own_checkpoint(self._folder, best) for _, best in self.best_by_task.values()}
+        if (own := own_checkpoint(self._folder, step)) in wanted:
+            self.save(trainer, own, weights_only=True)
+        if trainer.is_global_zero:
+            for kept in list(self._folder.glob("step-*.ckpt")):
+                if kept not in wanted:
+                    kept.unlink()
 
     def save(self, trainer: pl.Trainer, path: Path, *, weights_only: bool = False) -> None:
         """Write a checkpoint beside its place and move it there in one step."""

@@ -42,6 +42,9 @@ class Listener:
     """(finished steps, tokens, values by name)."""
     step_done: StepDone
     """After every step."""
+    scored: Callable[[int, int, float], None] | None = None
+    """(finished steps, tokens, what selects), after each scoring of the selection split. What it raises ends the
+    training."""
     diagnose: Callable[[int], Mapping[str, float]] | None = None
     """Measures something every ``diagnostics.every`` steps, from the number of finished steps; on every device."""
 
@@ -54,6 +57,8 @@ class Trained:
     seconds: float
     """Time of training, interrupted stretches summed."""
     best_step: int | None
+    best_by_task: Mapping[str, int]
+    """Step of the best scoring of each task alone; empty where that was not wanted."""
     devices: int
     diagnosing_seconds: float
     """Time of ``Listener.diagnose``, which is no time of training."""
@@ -150,8 +155,10 @@ def train(
         log_every=config.record.every,
         save_every=config.record.checkpoint_every,
         step_done=listener.step_done,
+        scored=listener.scored,
         diagnose=listener.diagnose,
         diagnose_every=config.diagnostics.every,
+        per_task=config.evaluation.per_task and strategy.reads == "tasks" and len(tasks) > 1,
     )
     group = nullcontext() if more_follow else process_group_ended()
     with _quiet_lightning(), interruptions(supervisor.signalled), group:
@@ -163,6 +170,7 @@ def train(
         steps=trainer.global_step,
         seconds=supervisor.seconds,
         best_step=supervisor.best_step,
+        best_by_task={task: step for task, (_, step) in supervisor.best_by_task.items()},
         devices=trainer.world_size,
         diagnosing_seconds=supervisor.diagnosing_seconds,
     )

@@ -62,8 +62,8 @@ class Description:
     tags: Mapping[str, Any]
     run_id: str | None = None
     """An existing run to go on with."""
-    parent_run_id: str | None = None
-    """The run this one is nested under."""
+    parent: Path | None = None
+    """File that remembers the run this one is nested under."""
 
 
 class RejectedError(Exception):
@@ -104,7 +104,7 @@ class Store:
         with _alone(self.uri):
             self._client = MlflowClient(tracking_uri=self.uri)
             self._client.get_experiment_by_name(description.experiment)  # makes a new database
-        run = self._existing(description.run_id or self._remembered())
+        run = self._existing(description.run_id or self._remembered(self._memory))
         if run is None:
             tags = {
                 "mlflow.user": _user(),
@@ -112,8 +112,8 @@ class Store:
                 "mlflow.source.type": "LOCAL",
                 **description.tags,
             }
-            if description.parent_run_id is not None:
-                tags["mlflow.parentRunId"] = description.parent_run_id
+            if (parent := self._remembered(description.parent)) is not None:
+                tags["mlflow.parentRunId"] = parent
             run = self._client.create_run(
                 self._experiment(description.experiment),
                 tags={key: cut(str(value)) for key, value in tags.items() if value is not None},
@@ -172,9 +172,10 @@ class Store:
             self.run_id, status=mlflow_status, end_time=time.time_ns() // 1_000_000
         )
 
-    def _remembered(self) -> str | None:
+    def _remembered(self, place: Path | None) -> str | None:
+        """The id of the run of this store that a file remembers."""
         try:
-            memory = json.loads(self._memory.read_text(encoding="utf-8"))
+            memory = json.loads(place.read_text(encoding="utf-8")) if place is not None else {}
             return memory["run_id"] if memory["tracking_uri"] == redact(self.uri) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None

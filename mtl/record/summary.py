@@ -29,6 +29,14 @@ class Value(TypedDict):
     """Upper end of the bootstrap 95 % interval."""
 
 
+class OwnCheckpoint(TypedDict):
+    """A task at the checkpoint that scored best for it alone, rather than for all tasks together."""
+
+    step: int | None
+    """Finished steps of its training; null where the training did not select."""
+    metrics: dict[str, Value]
+
+
 class TaskScores(TypedDict):
     """The scores of one task on one split."""
 
@@ -50,6 +58,8 @@ class TaskScores(TypedDict):
     """Context examples that a language model read before each row; with one or more the score is few-shot."""
     window: NotRequired[str]
     """How documents longer than the context were cut."""
+    own_checkpoint: NotRequired[OwnCheckpoint]
+    """``evaluation.per_task``: the task where it was best, as T5 reports it (1910.10683, section 3.5.2)."""
     prompts: NotRequired[dict[str, float]]
     """Primary metric under each wording of the prompt, the task's own first."""
     parts: NotRequired[dict[str, Any]]
@@ -173,6 +183,8 @@ class Summary(TypedDict):
     tasks: dict[str, TaskScores]
     """The reported scores; the rows behind them never selected anything."""
     average: Average
+    average_of_own_checkpoints: NotRequired[Average]
+    """Of ``own_checkpoint`` of each task."""
     ledger: Ledger
     data: dict[str, Data]
     versions: dict[str, str]

@@ -13,6 +13,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,17 @@ PATIENCE_SECONDS = 60.0
 """The end of a run waits at most this long for a store that is slow; one that fails is given up at once."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Nested:
+    """Where a run stands among others in MLflow."""
+
+    parent: Path
+    """File that remembers the run it is nested under."""
+    tags: Mapping[str, str]
+    """Beside the run's own."""
+    run_name: str
+
+
 class Tracker(ABC):
     """What training tells about a run. No method raises for a store that fails, and none waits but ``finish``."""
 
@@ -50,7 +62,7 @@ class Tracker(ABC):
         parameters: Mapping[str, Any],
         tags: Mapping[str, Any],
         run_id: str | None = None,
-        parent_run_id: str | None = None,
+        parent: Path | None = None,
     ) -> None:
         """Begin, or go on with the run that was begun before the process was stopped.
 
@@ -58,7 +70,8 @@ class Tracker(ABC):
         :param parameters: Flat copy of the config, for searching; long values are cut (config.yaml is whole).
         :param tags: ``strategy``, ``balance``, ``seed``, ``suite``, ``commit``, ...; None values are left out.
         :param run_id: An existing run to go on with; None is the one this run folder remembers, else a new one.
-        :param parent_run_id: The run to nest under.
+        :param parent: The file that remembers the run to nest under (``RunFolder.tracking`` of its folder). While it
+            is not there, its store has not answered, and nothing is written here either until the run ends.
         """
 
     @abstractmethod
@@ -88,7 +101,7 @@ class NullTracker(Tracker):
         parameters: Mapping[str, Any],
         tags: Mapping[str, Any],
         run_id: str | None = None,
-        parent_run_id: str | None = None,
+        parent: Path | None = None,
     ) -> None:
         pass
 
@@ -147,7 +160,7 @@ class MlflowTracker(Tracker):
         parameters: Mapping[str, Any],
         tags: Mapping[str, Any],
         run_id: str | None = None,
-        parent_run_id: str | None = None,
+        parent: Path | None = None,
     ) -> None:
         if self._thread is not None:
             raise RuntimeError("the tracker was started already")
@@ -157,7 +170,7 @@ class MlflowTracker(Tracker):
             parameters=dict(parameters),
             tags=dict(tags),
             run_id=run_id,
-            parent_run_id=parent_run_id,
+            parent=parent,
         )
         try:
             self._store.prepare()
@@ -223,6 +236,9 @@ class MlflowTracker(Tracker):
     def _attempt(self) -> None:
         if self._store.run_id is None:
             assert self._description is not None
+            parent = self._description.parent
+            if parent is not None and not parent.is_file() and self._ending is None:
+                return
             self._store.open(self._description)
         while self._points:
             batch = self._points[:POINTS_A_CALL]

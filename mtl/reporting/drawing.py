@@ -26,7 +26,11 @@ CURVES = (
 
 def forest_figure(view: View) -> Figure | None:
     """Differences to the reference, the average first."""
-    return forest(view.comparisons, view.series) if view.comparisons else None
+    if not view.comparisons:
+        return None
+    names = view.references
+    reference = names[0] if len(names) == 1 else f"{view.results.reference} at the same place"
+    return forest(view.comparisons, view.series, reference)
 
 
 def _place(order: list[str], name: str) -> int:
@@ -37,7 +41,7 @@ def curve_figures(view: View) -> Iterator[Figure]:
     """Learning curves of finished runs."""
     for name, title, held in CURVES:
         curves: dict[str, dict[str, Band]] = {}
-        for arm in view.series:
+        for arm in (one.arm for one in view.answer.standings):
             for curve, found in _bands(view.results.arm(arm), held).items():
                 curves.setdefault(curve, {})[arm] = found
         if curves:

@@ -18,9 +18,10 @@ READING = {
 }
 
 
+REFERENCE = "the arm that others are compared with"
 COMPARED = (
-    " Difference: paired by seed, in points. P(better): how likely a run beats one of the reference on a task. Bold: the "
-    "best, where that is a claim."
+    " Difference: paired by seed, in points. P(better): how likely a run beats one of the reference on a task. Bold: "
+    "the best, where that is a claim."
 )
 
 
@@ -86,11 +87,13 @@ def _leaderboard(view: View, panel: str, title: str, standings: list[Standing]) 
 
 def _role(view: View, one: Standing) -> str:
     settings = " ".join(view.results.arm(one.arm).settings)
-    return f"{'reference' if one.arm == view.results.reference else one.role}: {settings}"
+    return f"{'reference' if one.arm in view.references else one.role}: {settings}"
 
 
 def _score(view: View, one: Standing) -> Entry:
-    cell = view.answer.cell(one.arm, AVERAGE) if view.results.primary == AVERAGE else None
+    cell = view.answer.cell(one.arm, view.head)
+    if cell is not None and view.results.primary not in (AVERAGE, f"{cell.task}/{cell.metric}"):
+        cell = None  # the study's measure is another metric of the task
     return Entry(
         text=numerals.score(one.average.value),
         more=numerals.span(one.average),
@@ -107,7 +110,7 @@ def best_by_claim(view: View, arm: str) -> bool:
     if not ranked or ranked[0].arm != arm:
         return False
     verdicts = {one.arm: one.comparison.verdict for one in ranked if one.comparison}
-    if arm != view.results.reference:
+    if arm not in view.references:
         return verdicts.get(arm) == "better"
     return bool(verdicts) and set(verdicts.values()) == {"worse"}
 
@@ -129,15 +132,11 @@ def verdict(one: Comparison) -> Entry:
 
 def _compared(view: View, one: Standing) -> tuple[Entry, Entry]:
     found = one.comparison
-    if found is None or found.panel_differs:
-        why = (
-            "the arm that the others are compared with"
-            if one.arm == view.results.reference
-            else "in no comparison"
-        )
-        return missing(why), Entry(
-            text="reference" if one.arm == view.results.reference else numerals.DASH, why=why
-        )
+    if found is None or not found.seeds:
+        if one.arm in view.references:
+            return missing(REFERENCE), words("reference", why=REFERENCE)
+        why = "it has no seed in common with a reference"
+        return missing(why), missing(why)
     difference = Entry(
         text=numerals.change(found.points.value),
         more=numerals.span(found.points, numerals.change),
@@ -147,6 +146,6 @@ def _compared(view: View, one: Standing) -> tuple[Entry, Entry]:
 
 
 def _chance_to_win(view: View, one: Standing) -> Entry:
-    if one.arm == view.results.reference:
-        return missing("the arm that the others are compared with")
+    if one.arm in view.references:
+        return missing(REFERENCE)
     return interval(one.probability_of_improvement, "no runs in common with the reference")

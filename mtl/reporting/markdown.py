@@ -20,7 +20,9 @@ def _table(table: Table) -> Iterator[str]:
     yield _line("---:" if column.number else "---" for column in table.columns)
     for group in table.groups:
         if group.heading:
-            yield _line([f"**{escaped(group.heading)}**", *[""] * (len(headings) - 1)])
+            cells = [""] * len(headings)
+            cells[table.keep - 1] = f"**{escaped(group.heading)}**"
+            yield _line(cells)
         for row in group.rows:
             yield _line(_entry(entry) for entry in row)
     yield ""
@@ -39,4 +41,5 @@ def _entry(entry: Entry) -> str:
 
 def escaped(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~$])", r"\\\1", " ".join(text.split()))
+    shown = re.sub(r"([\\`*_<>|~$])", r"\\\1", " ".join(text.split()))
+    return shown.replace("](", r"]\(")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,25 +31,24 @@ class Section:
     tables: Sequence[Table] = field(default_factory=tuple)
 
 
-def write_report(results: Results, folder: Path, out: Path) -> Path:
-    """Analyse a study and write its page.
+def write_report(results: Results, answer: Answer, folder: Path, out: Path) -> Path:
+    """Write the page of a study, the data of its figures, and its tables. The same results give the same bytes.
 
-    :param folder: The study's, which the paths of runs are relative to.
-    :param out: Folder of the page; made where it is not there. The same results give the same bytes.
+    :param answer: What :func:`mtl.comparing.analysis.analyse` makes of the results.
+    :param folder: The study's, which the paths of runs are relative to. Links are relative too, so that it can be
+        moved as a whole.
+    :param out: Folder of the page; made where it is not there.
     :returns: index.html
     """
-    from mtl.comparing.analysis import analyse
-
-    return write_page(results, analyse(results), folder, out)
-
-
-def write_page(results: Results, answer: Answer, folder: Path, out: Path) -> Path:
-    """The page of an answer that is known; see :func:`write_report`. Links are relative, so that a study's folder can
-    be moved as a whole."""
     view = View(results, answer, folder.absolute(), out.absolute())
     sections = list(page_sections(view))
+    figures = [figure for section in sections for figure in section.figures]
     (out / DATA).mkdir(parents=True, exist_ok=True)
-    for figure in (figure for section in sections for figure in section.figures):
+    for stale in {*(out / DATA).glob("*.csv")} - {
+        out / DATA / f"{one.name}.csv" for one in figures
+    }:
+        stale.unlink()
+    for figure in figures:
         write_atomically(out / DATA / f"{figure.name}.csv", figure.as_csv())
     tables = list(paper_tables(view))
     write_atomically(out / MARKDOWN, as_markdown(tables))
@@ -87,7 +86,12 @@ def page_sections(view: View) -> Iterator[Section]:
     yield from (section for section in sections if section.figures or section.tables)
 
 
-def _section(anchor: str, title: str, figures=(), tables=()) -> Section:  # type: ignore[no-untyped-def]
+def _section(
+    anchor: str,
+    title: str,
+    figures: Iterable[Figure | None] = (),
+    tables: Iterable[Table | None] = (),
+) -> Section:
     return Section(
         anchor=anchor,
         title=title,

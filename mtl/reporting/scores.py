@@ -100,7 +100,7 @@ def _best_by_claim(view: View, arm: str, task: str) -> bool:
     pick = min if cells[0].lower_is_better else max
     if pick(cells, key=lambda cell: cell.mean.value).arm != arm:
         return False
-    if arm != view.results.reference:
+    if arm not in view.references:
         found = view.comparison(arm, task)
         return found is not None and found.verdict == "better"
     verdicts = [c.verdict for c in view.comparisons if c.task == task]
@@ -116,13 +116,15 @@ def comparison_table(view: View) -> Table | None:
         found = [one for one in view.comparisons if one.task == task]
         heading = "average over tasks" if task == AVERAGE else task
         rows = [_comparison(view, one) for one in found]
-        groups.append(Group(heading=f"{heading}, against {found[0].reference}", rows=rows))
+        against = f", against {view.references[0]}" if len(view.references) == 1 else ""
+        groups.append(Group(heading=f"{heading}{against}", rows=rows))
     return Table(
         name="comparisons",
         title="Comparisons",
         columns=[
             Column("#"),
             Column("arm", number=False),
+            *([Column("reference", number=False)] if len(view.references) > 1 else []),
             Column("seeds", why="that both finished"),
             Column(
                 "points", why="mean paired difference, hundredths of the metric, more is better"
@@ -160,6 +162,11 @@ def _comparison(view: View, one: Comparison) -> list[Entry]:
     return [
         words(view.series[one.arm].number),
         words(one.arm, href=view.anchor(one.arm)),
+        *(
+            [words(one.reference, href=view.anchor(one.reference))]
+            if len(view.references) > 1
+            else []
+        ),
         words(str(len(one.seeds))),
         Entry(
             text=numerals.change(one.points.value),

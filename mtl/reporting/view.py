@@ -60,6 +60,12 @@ class View:
         """The run of an arm under a seed."""
         return next((run for run in self.results.arm(arm).runs if run.seed == seed), None)
 
+    @property
+    def head(self) -> str:
+        """The task that the study's primary metric is of, or ``average``."""
+        primary = self.results.primary
+        return AVERAGE if primary == AVERAGE else primary.rpartition("/")[0]
+
     def _hrefs(self, seed: int, *arms: str) -> list[str]:
         runs = [self.run_of(arm, seed) for arm in arms]
         hrefs = [self.run_href(run.run) for run in runs if run is not None]
@@ -85,11 +91,15 @@ class View:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """Those within a panel, because scores with labels and scores without are never subtracted; the average first,
-        then task by task, in the leaderboard's order."""
+        """The average first, then task by task, in the leaderboard's order; without those of no common seed."""
         tasks = [AVERAGE, *self.results.tasks]
-        found = [one for one in self.answer.comparisons if not one.panel_differs]
+        found = [one for one in self.answer.comparisons if one.seeds]
         return sorted(found, key=lambda one: (tasks.index(one.task), self.series[one.arm].index))
+
+    @cached_property
+    def references(self) -> list[str]:
+        """The arms that others are compared with: one, or one at each place on the study's axes."""
+        return list(dict.fromkeys(one.reference for one in self.comparisons))
 
     def panel(self, name: str) -> list[Standing]:
         """The arms of a panel, best first."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mtl.record.folder import RunFolder
-from mtl.record.tracking import Tracker, make_tracker
+from mtl.record.tracking import MlflowTracker, Tracker, make_tracker
 
 # MLflow's own use of SQLAlchemy 2.1 and of its queries warns; not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
@@ -135,13 +135,33 @@ def test_a_run_that_was_deleted_is_begun_anew(uri: str, folder: RunFolder) -> No
     assert f"MLflow run {first.run_id} is no longer there" in folder.log.read_text()
 
 
-def test_a_run_lies_under_its_parent(uri: str, folder: RunFolder) -> None:
+def test_a_run_lies_under_its_parent(uri: str, folder: RunFolder, tmp_path: Path) -> None:
+    """Also where the parent's store answers late: nothing is written before, and nothing waits."""
     tracker: Any = make_tracker(folder, uri=uri)
-    start(tracker, parent_run_id="0123")
+    start(tracker, parent=tmp_path / "parent.json")
+    tracker.log(1, {"a/loss": 1.0})
+    time.sleep(1.5)
+    assert tracker.run_id is None
+    parent: Any = MlflowTracker(uri=uri, memory=tmp_path / "parent.json", say=folder.say)
+    start(parent)
+    parent.finish("finished")
     tracker.finish("failed")
     run = client(uri).get_run(tracker.run_id)
-    assert run.data.tags["mlflow.parentRunId"] == "0123"
+    assert run.data.tags["mlflow.parentRunId"] == parent.run_id
+    assert run.data.metrics == {"a/loss": 1.0}
     assert run.info.status == "FAILED"
+
+
+def test_a_run_whose_parent_never_came_is_not_lost(
+    uri: str, folder: RunFolder, tmp_path: Path
+) -> None:
+    tracker: Any = make_tracker(folder, uri=uri)
+    start(tracker, parent=tmp_path / "parent.json")
+    tracker.log(1, {"a/loss": 1.0})
+    tracker.finish("finished")
+    run = client(uri).get_run(tracker.run_id)
+    assert "mlflow.parentRunId" not in run.data.tags
+    assert run.data.metrics == {"a/loss": 1.0}
 
 
 def test_a_dead_server_costs_seconds_and_stops_nothing(folder: RunFolder, capfd: Any) -> None:

@@ -87,7 +87,7 @@ def _panel(
         if own:
             lines.append(_line(own, series, places, y))
             last[family] = (places[own[-1].level], y(own[-1].value.value))
-    heights = apart([height for _, height in last.values()], 10.0)
+    heights = apart([height for _, height in last.values()], 10.0, TOP, HEIGHT - BOTTOM)
     numbers = [
         words(last[family][0] + 9, height + 3, families[family].number, class_="end ink halo")
         for family, height in zip(last, heights, strict=True)

@@ -12,7 +12,18 @@ from mtl.reporting.figures.figure import Figure, Series, Value
 from mtl.reporting.figures.frame import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, heading
 from mtl.reporting.figures.scale import Scale, around
 from mtl.reporting.figures.spacing import apart
-from mtl.reporting.figures.svg import dash, element, hue, joined, link, note, path, picture, words
+from mtl.reporting.figures.svg import (
+    HUES,
+    dash,
+    element,
+    hue,
+    joined,
+    link,
+    note,
+    path,
+    picture,
+    words,
+)
 
 POINTS = 40
 """Of a curve; more are put together into so many, each the mean of its neighbours."""
@@ -91,8 +102,8 @@ def _panel(name: str, arms: Mapping[str, Band], series: Mapping[str, Series]) ->
     y = around(
         (v for found in arms.values() for v in (*found.low, *found.high)), HEIGHT - BOTTOM, TOP
     )
-    lines = [_line(arm, found, series[arm], x, y) for arm, found in arms.items()]
-    ends = apart([y(float(found.mean[-1])) for found in arms.values()], 10.0)
+    lines = [_line(arm, found, series[arm], x, y, len(arms) > HUES) for arm, found in arms.items()]
+    ends = apart([y(float(found.mean[-1])) for found in arms.values()], 10.0, TOP, HEIGHT - BOTTOM)
     numbers = [
         words(
             x(float(found.tokens[-1])) + 4,
@@ -115,7 +126,7 @@ def _panel(name: str, arms: Mapping[str, Band], series: Mapping[str, Series]) ->
     )
 
 
-def _line(arm: str, found: Band, series: Series, x: Scale, y: Scale) -> str:
+def _line(arm: str, found: Band, series: Series, x: Scale, y: Scale, crowded: bool) -> str:
     xs = [x(float(tokens)) for tokens in found.tokens]
     means, lows, highs = (
         list(zip(xs, (y(float(v)) for v in values), strict=True))
@@ -124,6 +135,12 @@ def _line(arm: str, found: Band, series: Series, x: Scale, y: Scale) -> str:
     parts = [note(f"{arm}: {found.mean[-1]:.4g} at the end, {found.seeds} seeds")]
     if found.seeds > 1:
         around_it = joined([*lows, *reversed(highs)])
-        parts.append(element("polygon", points=around_it, class_=f"band {hue(series.index)}"))
+        parts.append(
+            element(
+                "polygon",
+                points=around_it,
+                class_=f"band {hue(series.index)}{' faint' if crowded else ''}",
+            )
+        )
     parts.append(path(means, f"line {hue(series.index)} {dash(series.index)}"))
     return link(series.href, element("g", *parts, class_="series", data_series=series.index))

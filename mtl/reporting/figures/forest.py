@@ -17,8 +17,13 @@ TOP = 26.0
 COLUMNS = ("task", "arm", "reference", "points", "low", "high", "p", "p_holm", "verdict", "seeds")
 
 
-def forest(comparisons: Sequence[Comparison], series: Mapping[str, Series]) -> Figure:
-    """The figure of comparisons, which are drawn in their order."""
+def forest(
+    comparisons: Sequence[Comparison], series: Mapping[str, Series], reference: str
+) -> Figure:
+    """The figure of comparisons, which are drawn in their order.
+
+    :param reference: What they are with, in words.
+    """
     tasks = list(dict.fromkeys(one.task for one in comparisons))
     panels = [_panel([one for one in comparisons if one.task == task], series) for task in tasks]
     rows = [
@@ -38,7 +43,7 @@ def forest(comparisons: Sequence[Comparison], series: Mapping[str, Series]) -> F
     ]
     return Figure(
         name="forest",
-        title=f"Difference to {comparisons[0].reference}, task by task",
+        title=f"Difference to {reference}, task by task",
         reading="Mean difference over seeds, each run against the reference's run of the same seed, with its 95 % "
         "interval; right of 0 is better. A filled triangle is a claim: the interval excludes 0 and the corrected test "
         "agrees. A hollow circle is undecided, which is not the same as equal. Panels have scales of their own.",
@@ -61,7 +66,7 @@ def _panel(comparisons: Sequence[Comparison], series: Mapping[str, Series]) -> s
         WIDTH,
         bottom + 38,
         task,
-        f"Differences of {len(comparisons)} arms to {comparisons[0].reference} on {task}, in points.",
+        f"Differences of {len(comparisons)} arms to their reference on {task}, in points.",
         heading("average over tasks" if task == "average" else task),
         line(scale(0), TOP, scale(0), bottom, "zero"),
         *rows,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from mtl.comparing.answer import Conflict, Transfer
 from mtl.reporting.figures.figure import Figure
 from mtl.reporting.figures.svg import element, note, picture, words
 from mtl.reporting.numerals import change, span
 
-CELL = 50.0
+CELL = 54.0
 LETTER = 6.4
 """Width of a letter of a name."""
 DARKEST = 0.75
 """Opacity of the farthest value, so that numbers stay readable on it."""
+NULL = "same_task_"
+"""Before the name of a measure between two batches of one task."""
 SIGNS = {"better": "▲", "worse": "▼", "undecided": ""}
 
 
@@ -68,11 +71,18 @@ def conflict_maps(conflicts: Sequence[Conflict], order: Sequence[str]) -> Figure
 
     :param order: Of the tasks.
     """
+    measures = {one.measure for one in conflicts if one.first != one.second}
+    shown = [
+        replace(one, measure=one.measure.removeprefix(NULL))
+        for one in conflicts
+        if one.measure.removeprefix(NULL) in measures
+    ]
     panels = []
-    for arm, measure in dict.fromkeys((one.arm, one.measure) for one in conflicts):
-        found = [one for one in conflicts if (one.arm, one.measure) == (arm, measure)]
+    for arm, measure in dict.fromkeys((one.arm, one.measure) for one in shown):
+        found = [one for one in shown if (one.arm, one.measure) == (arm, measure)]
         tasks = _ordered((name for one in found for name in (one.first, one.second)), order)
-        values = {(one.first, one.second): one.value for one in found}
+        values = {(one.second, one.first): one.value for one in found}
+        values |= {(one.first, one.second): one.value for one in found}
         panels.append(_conflict_map(arm, measure, tasks, values))
     return Figure(
         name="conflict",
@@ -82,7 +92,7 @@ def conflict_maps(conflicts: Sequence[Conflict], order: Sequence[str]) -> Figure
         "alone would give, beside which the others are read.",
         panels=panels,
         columns=("arm", "measure", "first", "second", "value"),
-        rows=[(one.arm, one.measure, one.first, one.second, one.value) for one in conflicts],
+        rows=[(one.arm, one.measure, one.first, one.second, one.value) for one in shown],
         wide=True,
     )
 

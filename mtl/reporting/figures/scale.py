@@ -19,6 +19,8 @@ class Scale:
     high: float
     start: float
     stop: float
+    least: float = 0.0
+    """Ticks are no nearer to one another; 1 where there are only whole numbers."""
 
     def __call__(self, value: float) -> float:
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
@@ -40,7 +42,7 @@ class Scale:
         for multiple in STEPS:
             step = multiple * power
             inside = math.floor(self.high / step + 1e-9) - math.ceil(self.low / step - 1e-9) + 1
-            if inside <= most:
+            if inside <= most and step >= self.least:
                 return step
         return 10.0 * power
 

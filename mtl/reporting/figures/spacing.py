@@ -6,29 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
-def apart(places: Sequence[float], least: float) -> list[float]:
+def apart(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
     """Places moved as little as is needed for neighbours to be ``least`` apart; their order stays.
 
-    Neighbours that touch are joined into a group about the mean of where its members belong (pool adjacent violators).
+    Neighbours that touch are joined into a group about the mean of where its members belong (pool adjacent violators);
+    a group stays between ``low`` and ``high`` as far as it fits in.
     """
-    order = sorted(range(len(places)), key=places.__getitem__)
+
+    def start(group: Sequence[int]) -> float:
+        length = least * (len(group) - 1)
+        wanted = sum(places[index] for index in group) / len(group) - length / 2
+        return max(low, min(high - length, wanted))
+
     groups: list[list[int]] = []
-    for index in order:
+    for index in sorted(range(len(places)), key=places.__getitem__):
         groups.append([index])
-        while len(groups) > 1 and _start(groups[-1], places, least) < (
-            _start(groups[-2], places, least) + least * len(groups[-2])
-        ):
+        while len(groups) > 1 and start(groups[-1]) < start(groups[-2]) + least * len(groups[-2]):
             groups[-2:] = [groups[-2] + groups[-1]]
     moved = list(places)
     for group in groups:
-        start = _start(group, places, least)
         for position, index in enumerate(group):
-            moved[index] = start + least * position
+            moved[index] = start(group) + least * position
     return moved
-
-
-def _start(group: Sequence[int], places: Sequence[float], least: float) -> float:
-    return sum(places[index] for index in group) / len(group) - least * (len(group) - 1) / 2
 
 
 @dataclass(frozen=True)

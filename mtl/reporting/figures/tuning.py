@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from mtl.reporting.figures.figure import Figure, Series
 from mtl.reporting.figures.frame import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes
@@ -17,6 +18,7 @@ def expected_best(
     """A line for each arm that was tuned."""
     arms = [arm for arm in series if found.get(arm)]
     x = around((n for arm in arms for n, _ in found[arm]), LEFT, WIDTH - RIGHT - 14, margin=0.02)
+    x = replace(x, least=1.0)
     y = around((v for arm in arms for _, v in found[arm]), HEIGHT - BOTTOM, TOP - 14)
     lines = []
     for arm in arms:
@@ -26,7 +28,7 @@ def expected_best(
         marks = [mark(one.index, *place, 2.5) for place in places]
         shown = [note(f"{arm}: {found[arm][-1][1]:.4g}"), path(places, class_), *marks]
         lines.append(link(one.href, element("g", *shown, class_="series", data_series=one.index)))
-    heights = apart([y(found[arm][-1][1]) for arm in arms], 10.0)
+    heights = apart([y(found[arm][-1][1]) for arm in arms], 10.0, TOP - 14, HEIGHT - BOTTOM)
     numbers = [
         words(
             x(float(found[arm][-1][0])) + 6,

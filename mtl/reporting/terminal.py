@@ -1,0 +1,85 @@
+"""The answer of a study as a table at the end of the command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TextIO
+
+from mtl.comparing.answer import Answer, Interval, Standing
+from mtl.record.numbers import MISSING, count, duration
+
+PLAIN_WIDTH = 170
+HEADINGS = (
+    "arm",
+    "score [95 %]",
+    "own checkpoints",
+    "less reference, points [95 %]",
+    "p (Holm)",
+    "verdict",
+    "tokens",
+    "TFLOP",
+    "seconds",
+    "parameters",
+)
+
+
+def print_answer(answer: Answer, page: Path, *, file: TextIO | None = None) -> None:
+    """Print the leaderboard, what to know before believing it, the answer, and where its page is."""
+    from rich import box
+    from rich.console import Console, Group
+    from rich.table import Table
+    from rich.text import Text
+
+    file = file or sys.stdout
+    plain = not file.isatty()
+    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for position, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="right" if position else "left", no_wrap=True)
+    panel = None
+    for standing in answer.standings:
+        if panel not in (None, standing.panel):
+            table.add_section()
+        panel = standing.panel
+        table.add_row(*row(standing))
+    notes = [Text(f"- {note}", style="" if plain else "dim") for note in answer.notes]
+    console = Console(file=file, width=PLAIN_WIDTH if plain else None)
+    console.print(
+        Group(
+            table,
+            "",
+            *notes,
+            "",
+            Text(answer.sentence, style="" if plain else "bold"),
+            Text(f"page: {page}"),
+        )
+    )
+
+
+def row(standing: Standing) -> tuple[str, ...]:
+    """The cells of an arm."""
+    comparison, cost = standing.comparison, standing.cost
+    name = standing.arm if standing.panel == "supervised" else f"{standing.arm} (zero-shot)"
+    tokens = count(cost.tokens)
+    if cost.pretraining_tokens:
+        tokens += f" + {count(cost.pretraining_tokens)}"
+    return (
+        name,
+        interval(standing.average),
+        MISSING if standing.own_checkpoint is None else interval(standing.own_checkpoint),
+        MISSING if comparison is None else interval(comparison.points, decimals=1),
+        MISSING if comparison is None or comparison.p_holm is None else f"{comparison.p_holm:.3f}",
+        MISSING if comparison is None else comparison.verdict,
+        tokens,
+        f"{cost.flops / 1e12:.2f}",
+        duration(cost.seconds),
+        count(cost.parameters_total),
+    )
+
+
+def interval(found: Interval, *, decimals: int = 3) -> str:
+    """``0.412 [0.380, 0.441]``; the value alone where there is no interval."""
+    text = f"{found.value:.{decimals}f}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{found.low:.{decimals}f}, {found.high:.{decimals}f}]"
