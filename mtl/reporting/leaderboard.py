@@ -125,7 +125,7 @@ def interval(value: Interval | None, why: str) -> Entry:
 def verdict(one: Comparison) -> Entry:
     """In a word, with the reason behind it."""
     sign = {"better": "▲ ", "worse": "▼ ", "undecided": ""}[one.verdict]
-    unequal = " *" if one.unequal else ""
+    unequal = "\u00a0*" if one.unequal else ""
     why = "; ".join([one.verdict_why, *one.unequal])
     return Entry(text=f"{sign}{one.verdict}{unequal}", why=why, look=one.verdict)
 
