@@ -112,7 +112,7 @@ def best_by_claim(view: View, arm: str) -> bool:
     verdicts = {one.arm: one.comparison.verdict for one in ranked if one.comparison}
     if arm not in view.references:
         return verdicts.get(arm) == "better"
-    return bool(verdicts) and set(verdicts.values()) == {"worse"}
+    return view.references == [arm] and set(verdicts.values()) == {"worse"}
 
 
 def interval(value: Interval | None, why: str) -> Entry:

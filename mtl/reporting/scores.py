@@ -104,7 +104,7 @@ def _best_by_claim(view: View, arm: str, task: str) -> bool:
         found = view.comparison(arm, task)
         return found is not None and found.verdict == "better"
     verdicts = [c.verdict for c in view.comparisons if c.task == task]
-    return bool(verdicts) and set(verdicts) == {"worse"}
+    return view.references == [arm] and set(verdicts) == {"worse"}
 
 
 def comparison_table(view: View) -> Table | None:

@@ -494,3 +494,36 @@ def test_the_command(tmp_path: Path) -> None:
         "error: there is no study 'tye' (study=tye)\n  did you mean: toy\n  studies in runs/: toy\n"
     )
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_reference_is_bold_where_it_beats_all_others(tmp_path: Path) -> None:
+    noise = [0.001 * seed for seed in range(8)]
+    found = results(
+        arm(REFERENCE, {"a": [0.9 + more for more in noise]}, role="baseline"),
+        arm("x", {"a": [0.7 + 2 * more for more in noise]}),
+    )
+    text = (write(found, tmp_path).parent / "tables.md").read_text(encoding="utf-8")
+    bold = [line for line in text.splitlines() if re.match(r"\| 1 .*\*\*", line)]
+    assert len(bold) == 2  # in the leaderboard, and on its one task
+    assert all(r"single\_task" in line for line in bold)
+
+
+def test_arms_at_each_place_of_an_axis_have_their_own_reference(tmp_path: Path) -> None:
+    growing = results(
+        *(
+            arm(f"{f}/{n}", {"a": [0.6 + n / 100] * 2}, family=f, factors={"tasks": str(n)})
+            for f in ("heads", "signal")
+            for n in (2, 4)
+        ),
+        axes={"tasks": ["2", "4"]},
+        reference="heads",
+    )
+    page = write(growing, tmp_path)
+    rows = data(page, "forest")
+    assert {(row["arm"], row["reference"]) for row in rows} == {
+        ("signal/2", "heads/2"),
+        ("signal/4", "heads/4"),
+    }
+    text = (page.parent / "tables.md").read_text(encoding="utf-8")
+    assert "| signal/4 | heads/4 |" in text
+    assert "against heads" not in text
