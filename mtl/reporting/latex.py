@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from mtl.reporting.numerals import DASH, MINUS, TIMES
 from mtl.reporting.tables import Entry, Group, Table
@@ -47,9 +47,11 @@ def as_latex(tables: Iterable[Table]) -> str:
 
 
 def _table(table: Table) -> Iterator[str]:
-    letters = "".join("r" if column.number else "l" for column in table.columns)
-    headings = " & ".join(escaped(column.heading) for column in table.columns)
-    yield r"{\footnotesize\setlength{\tabcolsep}{3pt}"
+    shown = [index for index, column in enumerate(table.columns) if column.typeset]
+    columns = [table.columns[index] for index in shown]
+    letters = "".join("r" if column.number else "l" for column in columns)
+    headings = " & ".join(escaped(column.heading) for column in columns)
+    yield r"{\scriptsize\setlength{\tabcolsep}{3pt}"
     yield rf"\begin{{longtable}}{{@{{}}{letters}@{{}}}}"
     yield rf"\caption{{{escaped(table.title)}}}\label{{tab:{table.name.replace('_', '-')}}}\\"
     yield r"\toprule"
@@ -61,16 +63,16 @@ def _table(table: Table) -> Iterator[str]:
     for index, group in enumerate(table.groups):
         if index:
             yield r"\addlinespace"
-        yield from _group(group, len(table.columns))
+        yield from _group(group, shown)
     yield r"\end{longtable}}"
     yield ""
 
 
-def _group(group: Group, columns: int) -> Iterator[str]:
+def _group(group: Group, shown: Sequence[int]) -> Iterator[str]:
     if group.heading:
-        yield rf"\multicolumn{{{columns}}}{{@{{}}l}}{{\textit{{{escaped(group.heading)}}}}} \\"
+        yield rf"\multicolumn{{{len(shown)}}}{{@{{}}l}}{{\textit{{{escaped(group.heading)}}}}} \\"
     for row in group.rows:
-        yield " & ".join(_entry(entry) for entry in row) + r" \\"
+        yield " & ".join(_entry(row[index]) for index in shown) + r" \\"
 
 
 def _entry(entry: Entry) -> str:

@@ -59,6 +59,8 @@ class Column:
     """Whether it is set to the right."""
     why: str = ""
     """What the heading means."""
+    typeset: bool = True
+    """Whether LaTeX has it; sentences are too long for a column of a paper."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,21 +20,17 @@ def heading(text: str, more: str = "") -> str:
     return element("text", escape(text), lighter, x=4, y=15, class_="heading")
 
 
-def axes(x: Scale, y: Scale, x_name: str, *, y_name: str = "", ticks: int = 5) -> list[str]:
+def axes(x: Scale, y: Scale, x_name: str, *, ticks: int = 5) -> list[str]:
     """Both axes of a panel with numbers on them."""
-    return [*y_axis(y, x.start, x.stop, y_name), *x_axis(x, y.start, y.stop, x_name, ticks)]
+    return [*y_axis(y, x.start, x.stop), *x_axis(x, y.start, y.stop, x_name, ticks)]
 
 
-def y_axis(y: Scale, left: float, right: float, name: str = "") -> list[str]:
+def y_axis(y: Scale, left: float, right: float) -> list[str]:
     """Grid lines across, with their numbers on the left."""
     found = []
     for tick, label in y.labels():
         found.append(line(left, y(tick), right, y(tick), "grid"))
         found.append(words(left - 5, y(tick) + 3.5, label, anchor="end", class_="tick y"))
-    if name:
-        middle = (y.start + y.stop) / 2
-        turn = f"rotate(-90 11 {middle:.1f})"
-        found.append(words(11, middle, name, anchor="middle", class_="axis", transform=turn))
     return found
 
 
