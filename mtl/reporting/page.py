@@ -1,140 +1,133 @@
-"""A study as one page that opens by double click, with its numbers beside it."""
+"""The page: index.html with everything in it, the numbers behind each figure, and the tables for a paper."""
 
 from __future__ import annotations
 
-import csv
-import io
-from importlib import resources
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mtl.comparing.answer import Answer
 from mtl.comparing.results import Results
-from mtl.comparing.scores import summaries, tasks_of
 from mtl.record.files import write_atomically
-from mtl.record.numbers import score
-from mtl.reporting.figures import cost, exposure, forest, heat, lines
-from mtl.reporting.svg import Figure
-from mtl.reporting.tables import (
-    anchor,
-    comparisons,
-    latex,
-    leaderboard,
-    markdown,
-    scores,
-    trials,
-)
+from mtl.reporting import costs, drawing, runs, scores
+from mtl.reporting.asked import asked
+from mtl.reporting.figures.figure import Figure
+from mtl.reporting.latex import as_latex
+from mtl.reporting.leaderboard import leaderboards
+from mtl.reporting.markdown import as_markdown
+from mtl.reporting.tables import Table
+from mtl.reporting.view import View
+
+PAGE, DATA, MARKDOWN, LATEX = "index.html", "data", "tables.md", "tables.tex"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page with an entry in its contents."""
+
+    anchor: str
+    title: str
+    figures: Sequence[Figure] = field(default_factory=tuple)
+    tables: Sequence[Table] = field(default_factory=tuple)
 
 
 def write_report(results: Results, answer: Answer, folder: Path, out: Path) -> Path:
-    """Write ``index.html``, ``tables.md``, ``tables.tex`` and ``data/*.csv``; the same results give the same bytes.
+    """Write the page of a study, the data of its figures, and its tables. The same results give the same bytes.
 
-    :param folder: The study's folder, below which its runs lie.
-    :param out: Folder that is written.
-    :return: The page.
+    :param answer: What :func:`mtl.comparing.analysis.analyse` makes of the results.
+    :param folder: The study's, which the paths of runs are relative to. Links are relative too, so that it can be
+        moved as a whole.
+    :param out: Folder of the page; made where it is not there.
+    :returns: index.html
     """
-    found = [figure for figure in figures(results, answer) if figure is not None]
-    (out / "data").mkdir(parents=True, exist_ok=True)
-    for stale in (out / "data").glob("*.csv"):
-        if stale.stem not in {figure.name for figure in found}:
-            stale.unlink()
-    for figure in found:
-        write_atomically(out / "data" / f"{figure.name}.csv", as_csv(figure))
-    tables = [leaderboard(results, answer), scores(results, answer)]
-    if answer.comparisons:
-        tables.append(comparisons(answer))
-    write_atomically(out / "tables.md", markdown(tables))
-    write_atomically(out / "tables.tex", latex(tables))
-    page = out / "index.html"
-    write_atomically(page, html(results, answer, found, _way(out, folder)))
-    return page
+    view = View(results, answer, folder.absolute(), out.absolute())
+    sections = list(page_sections(view))
+    figures = [figure for section in sections for figure in section.figures]
+    (out / DATA).mkdir(parents=True, exist_ok=True)
+    for stale in {*(out / DATA).glob("*.csv")} - {
+        out / DATA / f"{one.name}.csv" for one in figures
+    }:
+        stale.unlink()
+    for figure in figures:
+        write_atomically(out / DATA / f"{figure.name}.csv", figure.as_csv())
+    tables = list(paper_tables(view))
+    write_atomically(out / MARKDOWN, as_markdown(tables))
+    write_atomically(out / LATEX, as_latex(tables))
+    write_atomically(out / PAGE, as_html(view, sections))
+    return out / PAGE
 
 
-def figures(results: Results, answer: Answer) -> list[Figure | None]:
-    """All pictures in the order of the page; those that have nothing to show are None."""
-    return [
-        forest.forest(answer),
-        cost.cost(answer),
-        lines.learning_curves(results, answer),
-        *(lines.axis(results, answer, name) for name in results.axes),
-        heat.transfer(answer),
-        heat.conflict(answer),
-        lines.search(answer),
-        exposure.exposure(answer),
+def paper_tables(view: View) -> Iterator[Table]:
+    """What goes into Markdown and LaTeX."""
+    yield from leaderboards(view)
+    yield from scores.score_tables(view)
+    if compared := scores.comparison_table(view):
+        yield compared
+
+
+def page_sections(view: View) -> Iterator[Section]:
+    """The parts that have something to show, in the page's order."""
+    sections = [
+        _section("leaderboard", "Leaderboard", tables=leaderboards(view)),
+        _section("differences", "Differences", [drawing.forest_figure(view)]),
+        _section("scores", "Scores", tables=scores.score_tables(view)),
+        _section("comparisons", "Comparisons", tables=[scores.comparison_table(view)]),
+        _section("curves", "Learning curves", drawing.curve_figures(view)),
+        _section("cost", "Score and cost", [drawing.cost_figure(view)], [costs.cost_table(view)]),
+        _section("axes", "Along the study's axes", drawing.axis_figures(view)),
+        _section("transfer", "Transfer", [drawing.transfer_figure(view)]),
+        _section("conflict", "Gradient conflict", [drawing.conflict_figure(view)]),
+        _section("tuning", "Tuning", [drawing.tuning_figure(view)], [runs.trial_table(view)]),
+        _section(
+            "exposure", "Exposure", [drawing.exposure_figure(view)], [runs.exposure_table(view)]
+        ),
+        _section("runs", "Runs", tables=[runs.run_table(view)]),
     ]
+    yield from (section for section in sections if section.figures or section.tables)
 
 
-def html(results: Results, answer: Answer, found: list[Figure], way: str) -> str:
-    """The page.
-
-    :param way: From the page to the study's folder.
-    """
-    from jinja2 import Environment
-
-    template = resources.files("mtl.reporting").joinpath("page.html.jinja").read_text("utf-8")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    tables = {"leaderboard": leaderboard(results, answer), "scores": scores(results, answer)}
-    if answer.comparisons:
-        tables["comparisons"] = comparisons(answer)
-    if any(arm.trials for arm in results.arms):
-        tables["trials"] = trials(results, way)
-    return environment.from_string(template).render(
-        results=results,
-        answer=answer,
-        figures=found,
-        tables=tables,
-        runs=_runs(results, way),
-        way=way,
+def _section(
+    anchor: str,
+    title: str,
+    figures: Iterable[Figure | None] = (),
+    tables: Iterable[Table | None] = (),
+) -> Section:
+    return Section(
         anchor=anchor,
+        title=title,
+        figures=[figure for figure in figures if figure is not None],
+        tables=[table for table in tables if table is not None],
     )
 
 
-def as_csv(figure: Figure) -> str:
-    """What a picture shows, one row a mark; numbers to their last digit."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(figure.header)
-    writer.writerows(["" if v is None else v for v in row] for row in figure.rows)
-    return text.getvalue()
+def as_html(view: View, sections: Sequence[Section]) -> str:
+    """One file: style and pictures stand in it, and nothing is loaded from elsewhere."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("mtl.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["breakable"] = breakable
+    return environment.get_template("page.html").render(
+        results=view.results,
+        answer=view.answer,
+        asked=asked(view),
+        unfinished=list(runs.unfinished(view)),
+        sections=sections,
+        series_count=max(len(view.series), len(view.tasks)),
+    )
 
 
-def _runs(results: Results, way: str) -> list[dict[str, Any]]:
-    """Every arm with its runs: where each lies, and its score on each task."""
-    listed = []
-    for arm in results.arms:
-        known = summaries(arm)
-        tasks = tasks_of(arm)
-        listed.append(
-            {
-                "arm": arm,
-                "tasks": tasks,
-                "runs": [
-                    {
-                        "seed": run.seed,
-                        "ending": run.ending,
-                        "reason": run.reason or "",
-                        "link": f"{way}/{run.run}/" if run.run else "",
-                        "average": score(known[run.seed]["average"]["value"])
-                        if run.seed in known
-                        else "-",
-                        "scores": [_score(known.get(run.seed), task) for task in tasks],
-                    }
-                    for run in arm.runs
-                ],
-            }
-        )
-    return listed
+def breakable(text: str) -> str:
+    """A name that may be broken over lines behind ``_``, ``/`` and ``=``, escaped."""
+    from markupsafe import Markup, escape
 
-
-def _score(summary: dict[str, Any] | None, task: str) -> str:
-    if summary is None or task not in summary["tasks"]:
-        return score(None)
-    found = summary["tasks"][task]
-    return score(found["metrics"][found["primary"]]["value"])
-
-
-def _way(out: Path, folder: Path) -> str:
-    """The relative path from the page to the study's folder."""
-    import os
-
-    return Path(os.path.relpath(folder, out)).as_posix()
+    safe = str(escape(text))
+    for sign in "_/=":
+        safe = safe.replace(sign, f"{sign}<wbr>")
+    return Markup(safe)

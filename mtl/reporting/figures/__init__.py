@@ -1,1 +1,1 @@
-"""The pictures of a study's page: each takes an answer and gives a :class:`mtl.reporting.svg.Figure`, or None."""
+"""The figures of a study's page, each a pure function: numbers in, a picture and the rows of its CSV out."""

@@ -1,96 +1,130 @@
-"""Score against what it cost, with the front of those that nobody beats at no higher cost."""
+"""Score against cost, and the front of arms that no other one beats at no higher cost."""
 
 from __future__ import annotations
 
-from mtl.comparing.answer import Answer, Standing
-from mtl.reporting.svg import Drawing, Figure, Scale, colour, legend, padded, short
+from collections.abc import Mapping, Sequence
 
-COSTS = {
+from mtl.comparing.answer import Standing
+from mtl.reporting.figures.figure import Figure, Series, Value
+from mtl.reporting.figures.frame import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, heading
+from mtl.reporting.figures.scale import Scale, around
+from mtl.reporting.figures.spacing import Box, beside
+from mtl.reporting.figures.svg import element, hue, line, link, mark, note, path, picture, words
+from mtl.reporting.numerals import score, span
+
+KINDS = {
     "tokens": "training tokens",
-    "flops": "operations of training",
+    "flops": "floating-point operations",
     "seconds": "seconds of training",
     "parameters_total": "parameters",
 }
-WIDE, TALL = 330, 240
-HEADER = ["cost", "arm", "value", "score", "low", "high", "on_front"]
+"""Cost to its name in words."""
 
 
-def cost(answer: Answer) -> Figure | None:
-    """A picture for each cost; the zero-shot panel, whose scores are no comparison, is left out."""
-    standings = [s for s in answer.standings if s.panel == "supervised"]
-    standings = standings or answer.standings
-    if len(standings) < 2:
-        return None
-    order = [s.arm for s in answer.standings]
-    columns = 2
-    drawing = Drawing(columns * WIDE * 1.5, 2 * TALL, "Score against cost")
-    rows: list[list[object]] = []
-    for position, name in enumerate(COSTS):
-        x0 = (position % columns) * WIDE * 1.5
-        y0 = (position // columns) * TALL
-        _panel(drawing, standings, order, name, x0, y0)
-        rows += [_row(name, standing) for standing in standings]
+def score_against_cost(
+    standings: Sequence[Standing], series: Mapping[str, Series], *, falls: bool, primary: str
+) -> Figure:
+    """A panel for each cost.
+
+    :param standings: Of one panel of the leaderboard.
+    :param falls: Whether the primary metric is better where it is lower.
+    """
+    rows: list[tuple[Value, ...]] = []
+    for kind in KINDS:
+        for one in standings:
+            at = float(getattr(one.cost, kind))
+            ends = (one.average.value, one.average.low, one.average.high)
+            rows.append((kind, one.arm, at, *ends, "yes" if one.efficient.get(kind) else "no"))
+    better = "lower" if falls else "higher"
     return Figure(
-        "cost",
-        "Score against cost",
-        "Mean over seeds with its 95 % interval. The line joins those that no other scores higher than at no "
-        "higher cost.",
-        legend([s.arm for s in standings], order) + drawing.svg(),
-        HEADER,
-        rows,
+        name="cost",
+        title="Score against cost",
+        reading=f"Each mark is an arm: the mean over seeds of its score ({primary}, {better} is better) with its 95 % "
+        "interval, against what training it cost. The line joins the arms that no other one beats at the same cost or "
+        "less; a ring marks them.",
+        panels=[_panel(kind, standings, series, falls, primary) for kind in KINDS],
+        columns=("cost", "arm", "value", "score", "low", "high", "efficient"),
+        rows=rows,
+        legend=[series[one.arm] for one in standings],
     )
 
 
 def _panel(
-    drawing: Drawing,
-    standings: list[Standing],
-    order: list[str],
-    name: str,
-    x0: float,
-    y0: float,
-) -> None:
-    values = [getattr(s.cost, name) for s in standings]
-    log = min(values) > 0 and max(values) / min(values) > 3
-    low, high = (min(values) / 1.25, max(values) * 1.25) if log else padded(values)
+    kind: str,
+    standings: Sequence[Standing],
+    series: Mapping[str, Series],
+    falls: bool,
+    primary: str,
+) -> str:
+    costs = [float(getattr(one.cost, kind)) for one in standings]
+    x = around(costs, LEFT, WIDTH - RIGHT, margin=0.08)
     ends = [
-        v
-        for s in standings
-        for v in (s.average.low, s.average.high, s.average.value)
-        if v is not None
+        end
+        for one in standings
+        for end in (one.average.value, one.average.low, one.average.high)
+        if end is not None
     ]
-    y_low, y_high = padded(ends)
-    x = Scale(low=low, high=high, start=x0 + 52, end=x0 + WIDE * 1.5 - 16, log=log)
-    y = Scale(low=y_low, high=y_high, start=y0 + TALL - 44, end=y0 + 28)
-    drawing.text(x.start, y0 + 16, COSTS[name], kind="heading")
-    drawing.axes(x, y, x_label=f"{COSTS[name]}{' (log)' if log else ''}")
-    front = sorted((getattr(s.cost, name), s.average.value) for s in standings if s.efficient[name])
-    places: list[tuple[float, float]] = []
-    for value, score in front:
-        if places:
-            places.append((x(value), places[-1][1]))
-        places.append((x(value), y(score)))
-    if len(places) > 1:
-        drawing.path(places, colour="var(--ink)", wide=1, dash="4 3")
-    for standing in standings:
-        position = order.index(standing.arm)
-        value, average = getattr(standing.cost, name), standing.average
-        if average.low is not None and average.high is not None:
-            ends_of = [(x(value), y(average.low)), (x(value), y(average.high))]
-            drawing.path(ends_of, colour=colour(position), wide=1.4)
-        note = f"{standing.arm}: {average.value:.4g} at {short(value)}"
-        drawing.dot(
-            x(value),
-            y(average.value),
-            colour=colour(position),
-            filled=standing.efficient[name],
-            note=note,
-            size=5,
-        )
+    y = around(ends, HEIGHT - BOTTOM, TOP)
+    points = [(x(at), y(one.average.value)) for at, one in zip(costs, standings, strict=True)]
+    marks = [
+        _mark(one, series[one.arm], kind, place, y)
+        for one, place in zip(standings, points, strict=True)
+    ]
+    return picture(
+        WIDTH,
+        HEIGHT,
+        f"Score against {KINDS[kind]}",
+        f"{len(standings)} arms: {primary} against {KINDS[kind]}, with the Pareto front.",
+        heading(KINDS[kind]),
+        *axes(x, y, KINDS[kind], ticks=4),
+        _front(standings, points, kind, x, falls, y),
+        *marks,
+        *_labels(standings, series, points),
+    )
 
 
-def _row(name: str, standing: Standing) -> list[object]:
-    average = standing.average
-    return [
-        name, standing.arm, getattr(standing.cost, name), average.value, average.low, average.high,
-        standing.efficient[name],
-    ]  # fmt: skip
+def _front(
+    standings: Sequence[Standing],
+    points: Sequence[tuple[float, float]],
+    kind: str,
+    x: Scale,
+    falls: bool,
+    y: Scale,
+) -> str:
+    """A staircase: at any cost, the best score that can be had for it."""
+    on_it = sorted(
+        point for one, point in zip(standings, points, strict=True) if one.efficient.get(kind)
+    )
+    if not on_it:
+        return ""
+    steps = [(on_it[0][0], y.start)] if not falls else [(on_it[0][0], y.stop)]
+    for place, height in on_it:
+        steps += [(place, steps[-1][1]), (place, height)]
+    return path([*steps, (x.stop, steps[-1][1])], "front")
+
+
+def _mark(one: Standing, series: Series, kind: str, place: tuple[float, float], y: Scale) -> str:
+    parts = [note(f"{one.arm}: {score(one.average.value)}{span(one.average)}")]
+    if one.average.low is not None and one.average.high is not None:
+        ends = y(one.average.low), y(one.average.high)
+        parts.append(line(place[0], ends[0], place[0], ends[1], f"whisker {hue(series.index)}"))
+    if one.efficient.get(kind):
+        parts.append(element("circle", cx=place[0], cy=place[1], r=8.0, class_="ring"))
+    parts.append(mark(series.index, *place))
+    return link(series.href, element("g", *parts, class_="series", data_series=series.index))
+
+
+def _labels(
+    standings: Sequence[Standing],
+    series: Mapping[str, Series],
+    points: Sequence[tuple[float, float]],
+) -> list[str]:
+    texts = [series[one.arm].number for one in standings]
+    room = Box(LEFT, TOP, WIDTH - 2, HEIGHT - BOTTOM)
+    places = beside(points, [7.0 * len(text) + 2 for text in texts], 11.0, room)
+    found = []
+    for text, (x, y), (px, py) in zip(texts, places, points, strict=True):
+        if abs(x - px) > 24 or abs(y - py) > 14:
+            found.append(line(px, py, x, y, "leader"))
+        found.append(words(x, y + 3.5, text, anchor="middle", class_="end ink halo"))
+    return found

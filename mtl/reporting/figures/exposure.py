@@ -1,39 +1,78 @@
-"""What each arm was trained on."""
+"""How much of each task the arms trained on: a bar for each arm, the plan as a thin strip above it."""
 
 from __future__ import annotations
 
-from mtl.comparing.answer import Answer
-from mtl.reporting.svg import Drawing, Figure, colour, legend, short
+from collections.abc import Mapping, Sequence
 
-ROW, WIDE = 24, 620
-HEADER = ["arm", "task", "planned_share_of_draws", "share_of_rows", "tokens", "passes"]
+from mtl.comparing.answer import Exposure
+from mtl.reporting.figures.figure import Figure, Series
+from mtl.reporting.figures.frame import WIDTH
+from mtl.reporting.figures.svg import HUES, element, hue, link, note, picture, words
+from mtl.reporting.numerals import share
+
+ROW = 46.0
+LEAST = 16.0
+"""A piece as wide as this has its task's number written in."""
 
 
-def exposure(answer: Answer) -> Figure | None:
-    """Tokens of each task in each arm, one bar an arm."""
-    if not answer.exposures:
-        return None
-    arms = [s.arm for s in answer.standings if any(e.arm == s.arm for e in answer.exposures)]
-    tasks = list(dict.fromkeys(e.task for e in answer.exposures))
-    most = max(sum(e.tokens for e in answer.exposures if e.arm == arm) for arm in arms)
-    left = 7 * max(map(len, arms)) + 16
-    drawing = Drawing(left + WIDE + 60, ROW * len(arms) + 8, "Tokens of each task")
-    for i, arm in enumerate(arms):
-        y, x = ROW * i + 4, float(left)
-        drawing.text(left - 8, y + 14, arm, anchor="end", kind="name")
-        for e in (e for e in answer.exposures if e.arm == arm):
-            width = WIDE * e.tokens / most
-            note = f"{arm}, {e.task}: {short(e.tokens)} tokens, {e.passes:.2f} passes"
-            drawing.box(
-                x, y, max(width - 1, 0.5), ROW - 6, colour=colour(tasks.index(e.task)), note=note
-            )
-            x += width
-        drawing.text(x + 6, y + 14, short(most * (x - left) / WIDE), kind="tick")
-    return Figure(
-        "exposure",
-        "What each arm was trained on",
-        "Training tokens of each task, mean over runs; point at a piece for its tokens and passes.",
-        legend(tasks, tasks) + drawing.svg(),
-        HEADER,
-        [[e.arm, e.task, e.planned, e.share, e.tokens, e.passes] for e in answer.exposures],
+def exposure_bars(
+    exposures: Sequence[Exposure], arms: Mapping[str, Series], tasks: Mapping[str, Series]
+) -> Figure:
+    """The figure; arms and tasks in the order of their series."""
+    shown = [arm for arm in arms if any(one.arm == arm for one in exposures)]
+    rows = [
+        _row(
+            arms[arm],
+            [one for task in tasks for one in exposures if (one.arm, one.task) == (arm, task)],
+            tasks,
+            ROW * index,
+        )
+        for index, arm in enumerate(shown)
+    ]
+    panel = picture(
+        WIDTH,
+        ROW * len(shown) + 4,
+        "Exposure to each task",
+        f"Shares of {len(tasks)} tasks in the training of {len(shown)} arms.",
+        *rows,
     )
+    return Figure(
+        name="exposure",
+        title="What the arms trained on",
+        reading="Share of training rows from each task; the thin strip above a bar is what the mixture planned.",
+        panels=[panel],
+        columns=("arm", "task", "planned", "share", "tokens", "passes"),
+        rows=[(e.arm, e.task, e.planned, e.share, e.tokens, e.passes) for e in exposures],
+        legend=[tasks[name] for name in tasks if any(one.task == name for one in exposures)],
+    )
+
+
+def _row(
+    arm: Series, exposures: Sequence[Exposure], tasks: Mapping[str, Series], top: float
+) -> str:
+    parts = [link(arm.href, words(4, top + 13, f"{arm.number}  {arm.name}", class_="label"))]
+    planned = realised = 4.0
+    whole = WIDTH - 8
+    for one in exposures:
+        series = tasks[one.task]
+        width, plan = whole * one.share, whole * one.planned
+        about = f"{one.task}: {share(one.share)} of rows, planned {share(one.planned)}"
+        fill = f"piece {hue(series.index)}{' second' if series.index >= HUES else ''}"
+        pieces = [
+            note(about),
+            element("rect", x=planned, y=top + 18, width=plan, height=5.0, class_=fill),
+            element("rect", x=realised, y=top + 25, width=width, height=17.0, class_=fill),
+        ]
+        if width >= LEAST:
+            pieces.append(
+                words(
+                    realised + width / 2,
+                    top + 37.5,
+                    series.number,
+                    anchor="middle",
+                    class_="inside",
+                )
+            )
+        parts.append(element("g", *pieces, class_="series", data_series=series.index))
+        planned, realised = planned + plan, realised + width
+    return "".join(parts)

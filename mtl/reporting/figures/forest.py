@@ -1,86 +1,115 @@
-"""Paired differences to the reference, task by task."""
+"""Forest plot: each arm's paired difference to the reference with its interval, a panel for each task."""
 
 from __future__ import annotations
 
-from mtl.comparing.answer import Answer, Comparison
-from mtl.reporting.svg import Drawing, Figure, Scale, padded
+from collections.abc import Mapping, Sequence
 
-ROW, TOP, LEFT, PANEL = 20, 30, 8, 250
-SIGNS = {"better": "var(--better)", "worse": "var(--worse)", "undecided": "var(--quiet)"}
-HEADER = ["task", "arm", "reference", "points", "low", "high", "p_holm", "verdict"]
+from mtl.comparing.answer import Comparison, Interval
+from mtl.reporting.figures.figure import Figure, Series
+from mtl.reporting.figures.frame import WIDTH, heading, x_axis
+from mtl.reporting.figures.scale import Scale, around
+from mtl.reporting.figures.svg import element, line, link, note, picture, polygon, words
+from mtl.reporting.numerals import change, span
+
+ROW = 34.0
+SIDE = 16.0
+TOP = 26.0
+COLUMNS = ("task", "arm", "reference", "points", "low", "high", "p", "p_holm", "verdict", "seeds")
 
 
-def forest(answer: Answer) -> Figure | None:
-    """A row for each arm in a panel for each task, the average first; full dots are claims."""
-    found = [c for c in answer.comparisons if c.seeds]
-    if not found:
-        return None
-    tasks = list(dict.fromkeys(["average", *(c.task for c in found)]))
-    tasks = [task for task in tasks if any(c.task == task for c in found)]
-    order = [s.arm for s in answer.standings]
-    arms = sorted({c.arm for c in found}, key=order.index)
-    names = max(7 * max(map(len, arms)) + 16, 110)
-    ends = [
-        v
-        for c in found
-        for v in (c.points.low, c.points.high, c.points.value, 0.0)
-        if v is not None
+def forest(
+    comparisons: Sequence[Comparison], series: Mapping[str, Series], reference: str
+) -> Figure:
+    """The figure of comparisons, which are drawn in their order.
+
+    :param reference: What they are with, in words.
+    """
+    tasks = list(dict.fromkeys(one.task for one in comparisons))
+    panels = [_panel([one for one in comparisons if one.task == task], series) for task in tasks]
+    rows = [
+        (
+            one.task,
+            one.arm,
+            one.reference,
+            one.points.value,
+            one.points.low,
+            one.points.high,
+            one.p,
+            one.p_holm,
+            one.verdict,
+            len(one.seeds),
+        )
+        for one in comparisons
     ]
-    low, high = padded(ends, 0.04)
-    columns = max(1, min(len(tasks), int((1040 - names) // (PANEL + 10))))
-    lines = -(-len(tasks) // columns)
-    tall = TOP + ROW * len(arms) + 30
-    drawing = Drawing(names + columns * (PANEL + 10), lines * tall, "Differences to the reference")
-    for position, task in enumerate(tasks):
-        x0 = names + (position % columns) * (PANEL + 10)
-        y0 = (position // columns) * tall
-        scale = Scale(low=low, high=high, start=x0 + LEFT, end=x0 + PANEL - LEFT)
-        _panel(drawing, [c for c in found if c.task == task], arms, task, scale, y0)
-        if position % columns == 0:
-            for i, arm in enumerate(arms):
-                y = y0 + TOP + ROW * i + ROW / 2
-                drawing.text(names - 8, y + 4, arm, anchor="end", kind="name")
     return Figure(
-        "differences",
-        "Difference to the reference, paired by seed",
-        "Points (hundredths of the metric), more is better; a line is the 95 % BCa interval over seeds. A full dot is "
-        "a claim: interval and corrected test agree. A hollow one is undecided.",
-        drawing.svg(),
-        HEADER,
-        [_row(c) for task in tasks for c in found if c.task == task],
+        name="forest",
+        title=f"Difference to {reference}, task by task",
+        reading="Mean difference over seeds, each run against the reference's run of the same seed, with its 95 % "
+        "interval; right of 0 is better. A filled triangle is a claim: the interval excludes 0 and the corrected test "
+        "agrees. A hollow circle is undecided, which is not the same as equal. Panels have scales of their own.",
+        panels=panels,
+        columns=COLUMNS,
+        rows=rows,
     )
 
 
-def _panel(
-    drawing: Drawing, found: list[Comparison], arms: list[str], task: str, scale: Scale, top: float
-) -> None:
-    bottom = top + TOP + ROW * len(arms)
-    drawing.text(scale.start, top + 18, task, kind="heading")
-    for value in scale.ticks(4):
-        drawing.line([(scale(value), top + TOP), (scale(value), bottom)])
-        drawing.text(
-            scale(value),
-            bottom + 15,
-            f"{value:+.3g}" if value else "0",
-            anchor="middle",
-            kind="tick",
-        )
-    drawing.line([(scale(0), top + TOP - 4), (scale(0), bottom)], colour="var(--ink)", wide=1.4)
-    for one in found:
-        y = top + TOP + ROW * arms.index(one.arm) + ROW / 2
-        colour = SIGNS[one.verdict]
-        if one.points.low is not None and one.points.high is not None:
-            ends = [(scale(one.points.low), y), (scale(one.points.high), y)]
-            drawing.path(ends, colour=colour)
-        note = (
-            f"{one.arm}, {task}: {one.points.value:+.2f} points, {one.verdict}: {one.verdict_why}"
-        )
-        claimed = one.verdict != "undecided"
-        drawing.dot(scale(one.points.value), y, colour=colour, filled=claimed, note=note)
+def _panel(comparisons: Sequence[Comparison], series: Mapping[str, Series]) -> str:
+    task = comparisons[0].task
+    ends = [end for one in comparisons for end in _ends(one.points)]
+    scale = around(ends, SIDE, WIDTH - SIDE, zero=True)
+    bottom = TOP + ROW * len(comparisons) + 6
+    rows = [
+        _row(one, series[one.arm], scale, TOP + ROW * index)
+        for index, one in enumerate(comparisons)
+    ]
+    return picture(
+        WIDTH,
+        bottom + 38,
+        task,
+        f"Differences of {len(comparisons)} arms to their reference on {task}, in points.",
+        heading("average over tasks" if task == "average" else task),
+        line(scale(0), TOP, scale(0), bottom, "zero"),
+        *rows,
+        *x_axis(scale, bottom, TOP, "points"),
+    )
 
 
-def _row(one: Comparison) -> list[object]:
-    points = one.points
-    return [
-        one.task, one.arm, one.reference, points.value, points.low, points.high, one.p_holm, one.verdict,
-    ]  # fmt: skip
+def _row(one: Comparison, series: Series, scale: Scale, top: float) -> str:
+    middle = top + 24
+    x = scale(one.points.value)
+    parts = [
+        words(4, top + 12, f"{series.number}  {one.arm}", class_="label halo"),
+        words(
+            WIDTH - 4,
+            top + 12,
+            f"{change(one.points.value)} {one.verdict}",
+            anchor="end",
+            class_=f"label halo {one.verdict}",
+        ),
+    ]
+    if one.points.low is not None and one.points.high is not None:
+        low, high = scale(one.points.low), scale(one.points.high)
+        parts.append(line(low, middle, high, middle, f"whisker {one.verdict}"))
+        parts += [
+            line(end, middle - 4, end, middle + 4, f"whisker {one.verdict}") for end in (low, high)
+        ]
+    parts.append(_sign(one.verdict, x, middle))
+    about = (
+        f"{one.arm}: {change(one.points.value)} points{span(one.points, change)}, {one.verdict_why}"
+    )
+    return link(series.href, element("g", note(about), *parts, class_="row"))
+
+
+def _sign(verdict: str, x: float, y: float) -> str:
+    class_ = f"sign {verdict}"
+    match verdict:
+        case "better":
+            return polygon([(x, y - 6), (x + 6, y + 5), (x - 6, y + 5)], class_)
+        case "worse":
+            return polygon([(x, y + 6), (x + 6, y - 5), (x - 6, y - 5)], class_)
+        case _:
+            return element("circle", cx=x, cy=y, r=4.5, class_=class_)
+
+
+def _ends(interval: Interval) -> list[float]:
+    return [end for end in (interval.value, interval.low, interval.high) if end is not None]

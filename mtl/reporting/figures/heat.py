@@ -1,36 +1,55 @@
-"""Matrices of tasks: who helps whom, and whose gradients conflict."""
+"""Heat map with its numbers written in: who helps whom, and whose gradients agree."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from mtl.comparing.answer import Answer
-from mtl.reporting.svg import Drawing, Figure
+from mtl.comparing.answer import Conflict, Transfer
+from mtl.reporting.figures.figure import Figure
+from mtl.reporting.figures.svg import element, note, picture, words
+from mtl.reporting.numerals import change, span
 
-CELL, HIGH = 74, 34
-Cells = Mapping[tuple[str, str], tuple[float, str, bool]]
-"""(row, column) to value, words, and whether it is a claim."""
+CELL = 54.0
+LETTER = 6.4
+"""Width of a letter of a name."""
+DARKEST = 0.75
+"""Opacity of the farthest value, so that numbers stay readable on it."""
+NULL = "same_task_"
+"""Before the name of a measure between two batches of one task."""
+SIGNS = {"better": "▲", "worse": "▼", "undecided": ""}
 
 
-def transfer(answer: Answer) -> Figure | None:
-    """Rows help, columns are helped."""
-    if not answer.transfers:
-        return None
-    tasks = sorted({t.target for t in answer.transfers} | {t.helper for t in answer.transfers})
-    cells = {
-        (t.helper, t.target): (t.points.value, f"{t.points.value:+.1f}", t.verdict != "undecided")
-        for t in answer.transfers
-    }
+def transfer_matrix(transfers: Sequence[Transfer], tasks: Sequence[str]) -> Figure:
+    """Row: the helper; column: the target.
+
+    :param tasks: In the order of rows and columns.
+    """
+    helpers = _ordered((one.helper for one in transfers), tasks)
+    targets = _ordered((one.target for one in transfers), tasks)
+    cells = {(one.helper, one.target): one for one in transfers}
+    panel = heat_map(
+        "Transfer between tasks",
+        helpers,
+        targets,
+        {place: one.points.value for place, one in cells.items()},
+        lambda place: f"{change(cells[place].points.value)}{SIGNS[cells[place].verdict]}",
+        lambda place: (
+            f"{place[0]} beside {place[1]}: {change(cells[place].points.value)} points"
+            f"{span(cells[place].points, change)}, {cells[place].verdict}"
+        ),
+        across="target",
+        down="helper",
+    )
     return Figure(
-        "transfer",
-        "Who helps whom",
-        "Points that the task of the column gains (or loses) when the task of the row is trained beside it, each read "
-        "as often as alone; paired by seed. A frame is a claim: interval and corrected test agree.",
-        matrix(tasks, cells, "Transfer between tasks"),
-        ["helper", "target", "points", "low", "high", "p", "p_holm", "verdict", "seeds"],
-        [
-            [
+        name="transfer",
+        title="Who helps whom",
+        reading="Points that the target (column) gains when the helper (row) is trained beside it, against the target "
+        "without it, paired by seed. ▲ and ▼ mark claims; without a sign nothing is decided.",
+        panels=[panel],
+        columns=("helper", "target", "points", "low", "high", "p", "p_holm", "verdict", "seeds"),
+        rows=[
+            (
                 t.helper,
                 t.target,
                 t.points.value,
@@ -40,62 +59,127 @@ def transfer(answer: Answer) -> Figure | None:
                 t.p_holm,
                 t.verdict,
                 t.seeds,
-            ]
-            for t in answer.transfers
+            )
+            for t in transfers
         ],
+        wide=True,
     )
 
 
-def conflict(answer: Answer) -> Figure | None:
-    """Cosine between the gradients of each two tasks, and of a task with itself, for each arm that measured it."""
-    found = [c for c in answer.conflicts if c.measure in ("cosine", "same_task_cosine")]
-    if not found:
-        return None
-    pieces = []
-    for arm in dict.fromkeys(c.arm for c in found):
-        own = [c for c in found if c.arm == arm]
-        tasks = sorted({t for c in own for t in (c.first, c.second)})
-        cells = {}
-        for c in own:
-            for pair in ((c.first, c.second), (c.second, c.first)):
-                cells[pair] = (c.value, f"{c.value:+.2f}", c.first == c.second)
-        pieces.append(
-            f"<h4>{escape(arm)}</h4>" + matrix(tasks, cells, f"Gradient conflict, {arm}", limit=1.0)
-        )
+def conflict_maps(conflicts: Sequence[Conflict], order: Sequence[str]) -> Figure:
+    """A panel for each arm and measure; on the diagonal stands what two batches of one task give.
+
+    :param order: Of the tasks.
+    """
+    measures = {one.measure for one in conflicts if one.first != one.second}
+    shown = [
+        replace(one, measure=one.measure.removeprefix(NULL))
+        for one in conflicts
+        if one.measure.removeprefix(NULL) in measures
+    ]
+    panels = []
+    for arm, measure in dict.fromkeys((one.arm, one.measure) for one in shown):
+        found = [one for one in shown if (one.arm, one.measure) == (arm, measure)]
+        tasks = _ordered((name for one in found for name in (one.first, one.second)), order)
+        values = {(one.second, one.first): one.value for one in found}
+        values |= {(one.first, one.second): one.value for one in found}
+        panels.append(_conflict_map(arm, measure, tasks, values))
     return Figure(
-        "conflict",
-        "Do the tasks' gradients conflict?",
-        "Mean cosine over training; below 0 they pull against each other. Framed: two batches of one task, what noise "
-        "alone leaves of agreement (a pair is to be read against its two tasks' own).",
-        "".join(pieces),
-        ["arm", "first", "second", "measure", "value"],
-        [[c.arm, c.first, c.second, c.measure, c.value] for c in answer.conflicts],
+        name="conflict",
+        title="Do gradients agree?",
+        reading="Mean over training and seeds of a measure between the gradients of two tasks on the shared "
+        "parameters; a cosine below 0 is conflict. On the diagonal, two batches of one task: the value that agreement "
+        "alone would give, beside which the others are read.",
+        panels=panels,
+        columns=("arm", "measure", "first", "second", "value"),
+        rows=[(one.arm, one.measure, one.first, one.second, one.value) for one in shown],
+        wide=True,
     )
 
 
-def matrix(tasks: Sequence[str], cells: Cells, title: str, limit: float | None = None) -> str:
-    """A square of coloured numbers; the colour says the sign and how far from 0."""
-    left = 7 * max(map(len, tasks)) + 16
-    top = min(150, 5 * max(map(len, tasks)) + 20)
-    most = limit or max((abs(value) for value, _, _ in cells.values()), default=1.0) or 1.0
-    drawing = Drawing(left + CELL * len(tasks) + 80, top + HIGH * len(tasks) + 8, title)
-    for i, task in enumerate(tasks):
-        drawing.text(left - 8, top + HIGH * i + HIGH / 2 + 4, task, anchor="end", kind="name")
-        drawing.text(left + CELL * i + 20, top - 8, task, kind="name", turned=True)
-    for (row, column), (value, words, claim) in cells.items():
-        x, y = left + CELL * tasks.index(column), top + HIGH * tasks.index(row)
-        strength = round(min(abs(value) / most, 1.0) * 70)
-        hue = "var(--better)" if value >= 0 else "var(--worse)"
-        fill = f"color-mix(in srgb, {hue} {strength}%, var(--paper))"
-        drawing.box(x + 1, y + 1, CELL - 2, HIGH - 2, colour=fill, note=f"{row}, {column}: {words}")
-        if claim:
-            corners = [
-                (x + 2, y + 2),
-                (x + CELL - 2, y + 2),
-                (x + CELL - 2, y + HIGH - 2),
-                (x + 2, y + HIGH - 2),
-                (x + 2, y + 2),
-            ]
-            drawing.path(corners, colour="var(--ink)", wide=1.6)
-        drawing.text(x + CELL / 2, y + HIGH / 2 + 4, words, anchor="middle")
-    return drawing.svg()
+def _ordered(names: Iterable[str], order: Sequence[str]) -> list[str]:
+    found = set(names)
+    return [name for name in order if name in found] + sorted(found - set(order))
+
+
+def _conflict_map(
+    arm: str, measure: str, tasks: Sequence[str], values: Mapping[tuple[str, str], float]
+) -> str:
+    return heat_map(
+        f"{arm}: {measure.replace('_', ' ')}",
+        tasks,
+        tasks,
+        values,
+        lambda place: change(values[place]),
+        lambda place: f"{place[0]}, {place[1]}: {change(values[place])}",
+    )
+
+
+def heat_map(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Mapping[tuple[str, str], float],
+    written: Callable[[tuple[str, str]], str],
+    about: Callable[[tuple[str, str]], str],
+    *,
+    across: str = "",
+    down: str = "",
+) -> str:
+    """One picture; blue is above 0, orange below, and the farthest value from 0 has the full colour."""
+    left = max(60.0, LETTER * max(map(len, rows)) + 10)
+    slant = LETTER * max(map(len, columns)) * 0.72 + 14
+    top = 24 + slant
+    farthest = max(map(abs, values.values()), default=0.0) or 1.0
+    parts = [words(4, 15, title, class_="heading")]
+    for index, name in enumerate(rows):
+        parts.append(
+            words(left - 6, top + CELL * (index + 0.5) + 4, name, anchor="end", class_="label")
+        )
+    for index, name in enumerate(columns):
+        x = left + CELL * (index + 0.5)
+        turn = f"rotate(-45 {x:.1f} {top - 6:.1f})"
+        parts.append(words(x, top - 6, name, class_="label", transform=turn))
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            place = (row, column)
+            x, y = left + CELL * j, top + CELL * i
+            parts.append(_cell(place, values.get(place), farthest, x, y, written, about))
+    if across:
+        parts.append(words(left - 6, top - 6, f"{down} ↓  {across} →", anchor="end", class_="axis"))
+    return picture(
+        max(left + CELL * len(columns) + slant, LETTER * len(title) + 20, left + CELL * 3),
+        top + CELL * len(rows) + 8,
+        title,
+        f"{len(rows)} by {len(columns)} values.",
+        *parts,
+    )
+
+
+def _cell(
+    place: tuple[str, str],
+    value: float | None,
+    farthest: float,
+    x: float,
+    y: float,
+    written: Callable[[tuple[str, str]], str],
+    about: Callable[[tuple[str, str]], str],
+) -> str:
+    size = CELL - 2
+    if value is None:
+        return element("rect", x=x, y=y, width=size, height=size, class_="cell none")
+    return element(
+        "g",
+        note(about(place)),
+        element("rect", x=x, y=y, width=size, height=size, class_="cell"),
+        element(
+            "rect",
+            x=x,
+            y=y,
+            width=size,
+            height=size,
+            class_="above" if value > 0 else "below",
+            fill_opacity=f"{abs(value) / farthest * DARKEST:.2f}",
+        ),
+        words(x + size / 2, y + size / 2 + 4, written(place), anchor="middle", class_="number"),
+    )
