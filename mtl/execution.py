@@ -10,15 +10,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from mtl.accounting import summarise
-from mtl.answering import Answered, Scorer, encoded
+from mtl.answering import Scorer
 from mtl.assembly import (
-    limited,
     load_data,
     load_weights,
     make_strategy,
     pretraining_tokens,
     read_checkpoint,
-    save_answers,
     save_model,
 )
 from mtl.claiming import (
@@ -32,12 +30,13 @@ from mtl.claiming import (
 from mtl.config.errors import Interrupted, Stopped, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.vocabulary import Vocabulary
+from mtl.ending import Ending
 from mtl.learning.balance.methods import check_balance, check_shared
 from mtl.learning.conflict import check_conflict, make_conflict
 from mtl.learning.interruption import interrupt, interruptions
 from mtl.learning.module import NonFiniteLossError
 from mtl.learning.strategy import Strategy
-from mtl.learning.supervisor import BEST, LAST, own_checkpoint
+from mtl.learning.supervisor import BEST, LAST, drop_own_checkpoints
 from mtl.learning.training import (
     Listener,
     Trained,
@@ -58,9 +57,8 @@ from mtl.record.run import Run
 from mtl.record.summary import Summary, git_state, write_summary
 from mtl.record.tracking import Nested, Tracker, make_tracker
 from mtl.scoring.metrics import check_metrics
-from mtl.scoring.score import TaskScore, average
+from mtl.scoring.score import TaskScore
 from mtl.starting import starting_point
-from mtl.tasks.task import Split, Task
 
 Watch = Callable[[int, int, float], None]
 """(steps, tokens, what selects), counted over the whole run."""
@@ -301,86 +299,25 @@ class _Fitting:
         config = self.config
         for name in (LAST, BEST) if self.trainings.several else ():
             self._gather(folder, name)
-        best = config.evaluation.checkpoint == "best" and folder.best_checkpoint.is_file()
-        load_weights(self.model, folder.best_checkpoint if best else folder.last_checkpoint)
-        scores, said = [], {}
-        for task in self.loaded.tasks:
-            score, answered, split = self._score(task, decode=True)
-            scores.append(score)
-            said[task.name] = dict(answered.said)
-            save_answers(folder, task, split, answered.answers)
-        own = self._own_checkpoints(folder, trained, scores, best=best)
-        for name, (step, score) in own.items():
-            metrics = score.as_summary()["metrics"]
-            said[name]["own_checkpoint"] = {"step": step, "metrics": metrics}
+        ended = Ending(config, self.scorer, self.loaded, self.trainings, folder).score(trained)
         summary = summarise(
             config,
             self.loaded,
             self.trainings,
             trained,
-            scores,
-            said,
+            ended.scores,
+            ended.said,
             start=self.start,
             pretrained=pretrained,
         )
-        if own:
-            of_own = average([score for _, score in own.values()])
-            summary["average_of_own_checkpoints"] = of_own  # type: ignore[typeddict-item]
+        if ended.of_own is not None:
+            summary["average_of_own_checkpoints"] = ended.of_own  # type: ignore[typeddict-item]
         write_summary(folder, summary)
         if self.trainings.several:  # the model's checkpoints hold all their weights
             for part in self.trainings.parts:
                 shutil.rmtree(part.folder(folder), ignore_errors=True)
-        for kept in folder.last_checkpoint.parent.glob(
-            "step-*.ckpt"
-        ):  # scored, and of no further use
-            kept.unlink()
-        self._finish(folder, recorder, summary, scores)
-
-    def _score(self, task: Task, *, decode: bool) -> tuple[TaskScore, Answered, Split]:
-        """The model as it is on the rows that the final score is of."""
-        config = self.config.evaluation
-        split = limited(_final(task, self.config), config.rows)
-        store = encoded(self.model, task, split, self.config.data)
-        score, answered = self.scorer.score(
-            self.model, task, split, store, resamples=config.resamples, alone=True, decode=decode
-        )
-        return score, answered, split
-
-    def _own_checkpoints(
-        self,
-        folder: RunFolder,
-        trained: Sequence[Trained],
-        scores: Sequence[TaskScore],
-        *,
-        best: bool,
-    ) -> dict[str, tuple[int | None, TaskScore]]:
-        """Step and score of each task at the checkpoint that was best for it alone.
-
-        :param best: Whether ``scores`` are of the best checkpoint for all tasks, rather than of the last.
-        """
-        if not self.config.evaluation.per_task or self.model.reads == "corpus":
-            return {}
-        common = {score.task: score for score in scores}
-        if (
-            self.trainings.several
-        ):  # each task has a model of its own, and that one's best checkpoint was scored
-            steps = {
-                part.strategy.tasks[0].name: done.best_step
-                for part, done in zip(self.trainings.parts, trained, strict=True)
-                if part in self.trainings.final
-            }
-            return {name: (steps[name], score) for name, score in common.items()}
-        (done,) = trained
-        chosen = done.best_step if best else done.steps
-        found: dict[str, tuple[int | None, TaskScore]] = {}
-        for task in self.loaded.tasks:
-            step = done.best_by_task.get(task.name, chosen)
-            if step == chosen or step is None:
-                found[task.name] = (chosen, common[task.name])
-                continue
-            load_weights(self.model, own_checkpoint(folder.last_checkpoint.parent, step))
-            found[task.name] = (step, self._score(task, decode=False)[0])
-        return found
+        drop_own_checkpoints(folder.last_checkpoint.parent)
+        self._finish(folder, recorder, summary, ended.scores)
 
     def _gather(self, folder: RunFolder, name: str) -> None:
         """Write the checkpoint of the whole model from those of the parts that made it."""
@@ -435,19 +372,6 @@ class _Fitting:
                 **(nested.tags if nested else {}),
             },
         )
-
-
-def _final(task: Task, config: FitConfig) -> Split:
-    """The split that the final scores are of."""
-    if config.evaluation.split == "report":
-        return task.report
-    if task.selection is None:
-        raise UserError(
-            f"task '{task.name}' has no rows to select by",
-            where="evaluation.split=selection",
-            hints=["leave it out of the search"],
-        )
-    return task.selection
 
 
 def _flat(

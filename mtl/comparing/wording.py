@@ -138,8 +138,11 @@ def _measure(results: Results) -> str:
 
 
 def _reference(results: Results) -> str:
-    names = {"single_task_same_exposure": "each task alone on the same rows"}
-    return names.get(results.reference or "", results.reference or "")
+    baselines = {arm.family for arm in results.arms if arm.role == "baseline"}
+    reference = results.reference or ""
+    if reference in baselines and reference.endswith("same_exposure"):
+        return "each task alone on the same rows"
+    return reference
 
 
 def _listed(found: list[Comparison]) -> str:

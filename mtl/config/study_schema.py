@@ -72,8 +72,8 @@ class ArmConfig:
 class BaselineConfig:
     """Every task alone, under three budgets: its share of the budget, what it got in another arm, and the whole."""
 
-    settings: list[str] = field(default_factory=lambda: ["strategy=single_task"])
-    """What trains every task alone."""
+    settings: list[str]
+    """What trains every task alone, its strategy among them, whose name the arms have."""
     exposure: str
     """The arm whose exposure is repeated, row by row, under the same seed. The arms are compared with this form."""
     forms: list[Literal["divided", "same_exposure", "whole"]] = field(

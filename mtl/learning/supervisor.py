@@ -41,6 +41,12 @@ class Scored:
     """What would select for a task alone, by task: higher is better."""
 
 
+def drop_own_checkpoints(folder: Path) -> None:
+    """Remove them when they are scored: what a run keeps is its last and its best."""
+    for kept in folder.glob("step-*.ckpt"):
+        kept.unlink()
+
+
 class Supervisor(pl.Callback):
     """Logs, measures, scores the selection split, writes checkpoints, and answers signals, in this order after a step.
 

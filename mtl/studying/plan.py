@@ -16,10 +16,8 @@ from mtl.config.study_schema import (
     StudyConfig,
     StudyDefinition,
 )
-from mtl.studying.settings import merged, runs_named
+from mtl.studying.settings import key, merged, runs_named
 
-BASELINE = "single_task"
-"""Family of the baseline's arms."""
 BUDGETS = {
     "divided": "budget.each=divided",
     "same_exposure": "budget.like={arm}",
@@ -108,7 +106,7 @@ def make_plan(config: StudyConfig, tasks: Sequence[str]) -> Plan:
     if reference is None and study.baseline is not None:
         forms = study.baseline.forms
         form = "same_exposure" if "same_exposure" in forms else forms[0]
-        reference = f"{BASELINE}_{form}"
+        reference = _baseline_family(study.baseline, form)
     _check_names(study, arms, reference)
     return Plan(arms=arms, seeds=seeds, trials=trials, reference=reference, tasks=list(tasks))
 
@@ -147,7 +145,7 @@ class _Expansion:
         """Every task alone, in its forms; the first form is tuned, and the others take its settings over."""
         tuned: str | None = None
         for form in (form for form in BUDGETS if form in baseline.forms):
-            family = f"{BASELINE}_{form}"
+            family = _baseline_family(baseline, form)
             for factors, settings in self.levels:
                 level = "".join(f"/{level}" for level in factors.values())
                 budget = BUDGETS[form].format(arm=f"{{run:{baseline.exposure}{level}}}")
@@ -172,6 +170,12 @@ class _Expansion:
             space={**self.study.search.space, **arm.space} if searched else {},
             begins_from=runs_named(own),
         )
+
+
+def _baseline_family(baseline: BaselineConfig, form: str) -> str:
+    """``<strategy>_<form>``."""
+    chosen = [text.partition("=")[2] for text in baseline.settings if key(text) == "strategy"]
+    return "_".join([*chosen[-1:], form])
 
 
 def _levels(study: StudyDefinition) -> Iterator[tuple[dict[str, str], list[str]]]:

@@ -35,7 +35,7 @@ arms:
   hard_sharing: {settings: [strategy=hard_sharing]}
   explodes: {settings: [strategy=hard_sharing, optimizer.clip=null, optimizer.warmup=0], space: {optimizer.epsilon: {low: 1e-35, high: 1e-34, log: true}, optimizer.learning_rate: {low: 1e+30, high: 1e+31, log: true}}}
   zero_shot: {settings: [strategy=zero_shot, corpus.documents=100]}
-baseline: {exposure: hard_sharing, forms: [divided, same_exposure]}
+baseline: {settings: [strategy=single_task], exposure: hard_sharing, forms: [divided, same_exposure]}
 seeds: [0, 1]
 search:
   trials: 2

@@ -34,7 +34,7 @@ settings:
 arms:
   hard_sharing: {settings: [strategy=hard_sharing]}
   signal: {settings: [strategy=task_signal]}
-baseline: {exposure: hard_sharing, forms: [divided, same_exposure]}
+baseline: {settings: [strategy=single_task], exposure: hard_sharing, forms: [divided, same_exposure]}
 seeds: [0, 1]
 search:
   trials: 2

@@ -22,7 +22,7 @@ HELP = ROOT / "mtl/config/help.py"  # its examples are prose that is printed
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 VERBS = [
     v
-    for v in ("fit", "evaluate", "predict", "generate", "prepare", "export")
+    for v in ("fit", "evaluate", "predict", "generate", "prepare", "export", "study", "report")
     if (ROOT / f"mtl/{v}.py").exists()
 ]
 

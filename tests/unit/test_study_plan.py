@@ -93,7 +93,7 @@ def test_the_baseline_has_three_budgets_and_is_tuned_once():
     plan = make_plan(
         study(
             settings=["budget.tokens=100"],
-            baseline=BaselineConfig(exposure="a"),
+            baseline=BaselineConfig(settings=["strategy=single_task"], exposure="a"),
             search=SearchConfig(trials=3, space={"optimizer.learning_rate": RangeConfig()}),
         ),
         ["t"],
@@ -148,7 +148,9 @@ def test_arms_that_are_named_must_exist():
     with pytest.raises(UserError, match="has none under the seed of the search"):
         make_plan(
             study(
-                baseline=BaselineConfig(exposure="a", forms=["same_exposure"]),
+                baseline=BaselineConfig(
+                    settings=["strategy=single_task"], exposure="a", forms=["same_exposure"]
+                ),
                 search=SearchConfig(trials=1, space={"optimizer.learning_rate": RangeConfig()}),
             ),
             ["t"],
