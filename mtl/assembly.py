@@ -230,13 +230,18 @@ def encode_split(
 
 
 def limited(split: Split, rows: int | None) -> Split:
-    """The first ``rows`` examples, which the note then says."""
-    if rows is None or rows >= len(split.examples):
+    """``rows`` examples spread evenly over a split, which the note then says.
+
+    The first ones would not do: some published splits are sorted by label.
+    """
+    total = len(split.examples)
+    if rows is None or rows >= total:
         return split
-    digest = hashlib.sha256(f"{split.fingerprint}/{rows}".encode()).hexdigest()[:16]
-    note = f"first {rows} of {len(split.examples)} rows scored"
+    digest = hashlib.sha256(f"{split.fingerprint}/{rows} spread".encode()).hexdigest()[:16]
+    note = f"{rows} of {total} rows scored, spread evenly"
     note = f"{split.note}; {note}" if split.note else note
-    return replace(split, examples=split.examples[:rows], fingerprint=digest, note=note)
+    chosen = [split.examples[(2 * i + 1) * total // (2 * rows)] for i in range(rows)]
+    return replace(split, examples=chosen, fingerprint=digest, note=note)
 
 
 def score_notes(task: Task, split: Split, store: EncodedSplit, *, context: int) -> list[str]:

@@ -216,7 +216,8 @@ class EvaluationConfig:
     selection_rows: int = 256
     """Rows per task used for selection."""
     rows: int | None = None
-    """At most this many rows per task in the final report; null for all. A cut is said in the table."""
+    """At most this many rows per task in the final report, spread evenly over the split; null for all. A cut is said in
+    the table."""
     split: Literal["report", "selection"] = "report"
     """Which split the final scores are of. ``selection`` is for searches, which must not see the reported one."""
     checkpoint: Literal["best", "last"] = "best"

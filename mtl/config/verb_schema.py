@@ -54,7 +54,7 @@ class EvaluateConfig:
     """How a document longer than the context is cut (language modelling): windows that follow each other, or windows
     that overlap by half of the context, so that each token but the first ones sees at least half of it."""
     rows: int | None = None
-    """At most this many rows per task; null for all. A cut is said in the table."""
+    """At most this many rows per task, spread evenly over the split; null for all. A cut is said in the table."""
     batch_tokens: int = 8192
     """Tokens scored at once."""
     resamples: int = 1000

@@ -140,7 +140,7 @@ def test_every_task_that_can_be_trained(thin, strategy):
         assert summary["data"][name]["rows"].keys() == {"train", "selection", "report"}
         assert name in out
     notes = summary["tasks"]["cnn_dailymail"]["notes"]
-    assert notes[0] == f"first 8 of {ROWS} rows scored"
+    assert notes[0] == f"8 of {ROWS} rows scored, spread evenly"
     assert notes[1].startswith("8 of 8 rows lost ")
     assert notes[1].endswith(" tokens beyond the context")
     assert f"cnn_dailymail: {notes[1]}" in out
