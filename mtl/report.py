@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtl.config.command_line import command
 from mtl.config.compose import compose
 from mtl.config.errors import UserError, nearest
 from mtl.config.verb_schema import ReportConfig
+
+if TYPE_CHECKING:
+    from mtl.comparing.answer import Answer
 
 DESCRIPTION = "Write what a study found as one page that opens by double click."
 PREFIX = "study-"
@@ -24,7 +28,8 @@ def run(overrides: Sequence[str] = (), *, config_dir: str | None = None) -> Path
     :param overrides: As on the command line: ``["study=paradigms"]``.
     :raises UserError: there is no such study.
     """
-    return _report(compose("report", ReportConfig, overrides, config_dir=config_dir))
+    page, _ = _report(compose("report", ReportConfig, overrides, config_dir=config_dir))
+    return page
 
 
 def folder_of(study: str) -> Path:
@@ -49,30 +54,27 @@ def folder_of(study: str) -> Path:
     raise UserError(f"there is no study '{study}'", where=f"study={study}", hints=hints)
 
 
-def _report(config: ReportConfig) -> Path:
-    from mtl.comparing.results import Results
-
-    folder = folder_of(config.study)
-    results = Results.read(folder)
+def _report(config: ReportConfig) -> tuple[Path, Answer]:
     from mtl.comparing.analysis import analyse
+    from mtl.comparing.results import Results
     from mtl.record.progress import Progress
     from mtl.reporting.page import write_report
 
+    folder = folder_of(config.study)
+    results = Results.read(folder)
     out = Path(config.out) if config.out is not None else folder / "report"
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file", where=f"out={config.out}")
     with Progress("report") as progress, progress.stage("comparing the runs"):
         answer = analyse(results)
-        return write_report(results, answer, folder, out)
+        return write_report(results, answer, folder, out), answer
 
 
 def _execute(config: ReportConfig) -> None:
-    from mtl.comparing.analysis import analyse
-    from mtl.comparing.results import Results
     from mtl.reporting.terminal import print_answer
 
-    page = _report(config)
-    print_answer(analyse(Results.read(folder_of(config.study))), page)
+    page, answer = _report(config)
+    print_answer(answer, page)
 
 
 def main() -> None:

@@ -92,6 +92,8 @@ class SizeConfig:
     """In place of the study's."""
     trials: int | None = None
     """In place of ``search.trials``."""
+    axes: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Further levels of the axes."""
 
 
 @dataclass(frozen=True, kw_only=True)

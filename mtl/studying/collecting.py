@@ -44,7 +44,7 @@ def collect(study: Study, records: Mapping[Job, Record]) -> Results:
             },
         ),
         arms=[_arm(study, arm, records) for arm in plan.arms.values()],
-        axes={name: list(levels) for name, levels in config.study.axes.items()},
+        axes=plan.axes,
         over=next((arm.over for arm in config.study.arms.values() if arm.over == "pairs"), None),
         commit=commit["commit"],
         dirty=commit["dirty"],

@@ -13,6 +13,7 @@ from mtl.config.study_schema import (
     ArmConfig,
     BaselineConfig,
     RangeConfig,
+    SizeConfig,
     StudyConfig,
     StudyDefinition,
 )
@@ -72,6 +73,8 @@ class Plan:
     reference: str | None
     tasks: list[str]
     """Tasks of the study, in order."""
+    axes: dict[str, list[str]]
+    """Axis to its levels in order."""
 
     def jobs(self) -> Iterator[Job]:
         """Every run in the order in which one worker takes them: searches first, by turns over the arms."""
@@ -98,7 +101,8 @@ def make_plan(config: StudyConfig, tasks: Sequence[str]) -> Plan:
     seeds = study.seeds if full is None or full.seeds is None else full.seeds
     common = merged(study.settings, full.settings if full is not None else [])
     arms: dict[str, PlannedArm] = {}
-    for arm in _Expansion(config, common, tasks, trials).arms():
+    axes = _axes(study, full)
+    for arm in _Expansion(config, common, tasks, axes, trials).arms():
         if arm.name in arms:
             raise UserError(f"two arms are named '{arm.name}'", where="study.arms")
         arms[arm.name] = arm
@@ -108,19 +112,33 @@ def make_plan(config: StudyConfig, tasks: Sequence[str]) -> Plan:
         form = "same_exposure" if "same_exposure" in forms else forms[0]
         reference = _baseline_family(study.baseline, form)
     _check_names(study, arms, reference)
-    return Plan(arms=arms, seeds=seeds, trials=trials, reference=reference, tasks=list(tasks))
+    return Plan(
+        arms=arms,
+        seeds=seeds,
+        trials=trials,
+        reference=reference,
+        tasks=list(tasks),
+        axes={name: list(levels) for name, levels in axes.items()},
+    )
 
 
 class _Expansion:
     """Arms of a study file to arms that are run."""
 
-    def __init__(self, config: StudyConfig, common: list[str], tasks: Sequence[str], trials: int):
+    def __init__(
+        self,
+        config: StudyConfig,
+        common: list[str],
+        tasks: Sequence[str],
+        axes: Mapping[str, Mapping[str, list[str]]],
+        trials: int,
+    ):
         self.study = config.study
         self.common = common
         self.given = list(config.settings)
         self.tasks = tasks
         self.searched = trials > 0
-        self.levels = list(_levels(config.study))
+        self.levels = list(_levels(axes))
 
     def arms(self) -> Iterator[PlannedArm]:
         """Every arm of the file, then the baseline's."""
@@ -178,11 +196,20 @@ def _baseline_family(baseline: BaselineConfig, form: str) -> str:
     return "_".join([*chosen[-1:], form])
 
 
-def _levels(study: StudyDefinition) -> Iterator[tuple[dict[str, str], list[str]]]:
+def _axes(study: StudyDefinition, full: SizeConfig | None) -> dict[str, dict[str, list[str]]]:
+    """The study's axes, with the further levels that it has at size."""
+    further = full.axes if full is not None else {}
+    names = [*study.axes, *(name for name in further if name not in study.axes)]
+    return {name: {**study.axes.get(name, {}), **further.get(name, {})} for name in names}
+
+
+def _levels(
+    axes: Mapping[str, Mapping[str, list[str]]],
+) -> Iterator[tuple[dict[str, str], list[str]]]:
     """Every combination of levels of the axes, with its settings; one without any where there is no axis."""
-    axes = [[(name, level) for level in by_level] for name, by_level in study.axes.items()]
-    for chosen in itertools.product(*axes):
-        yield dict(chosen), merged(*(study.axes[axis][level] for axis, level in chosen))
+    levels = [[(name, level) for level in by_level] for name, by_level in axes.items()]
+    for chosen in itertools.product(*levels):
+        yield dict(chosen), merged(*(axes[axis][level] for axis, level in chosen))
 
 
 def _check_names(

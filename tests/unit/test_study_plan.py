@@ -83,6 +83,18 @@ def test_arms_stand_at_every_combination_of_levels():
     assert plan.arms["s"].role == "source"
 
 
+def test_a_study_at_size_has_further_levels():
+    given = {
+        "axes": {"tasks": {"2": ["tasks=[t,u]"]}},
+        "full": SizeConfig(axes={"tasks": {"3": ["tasks=[t,u,v]"]}}),
+    }
+    assert list(make_plan(study(**given), ["t"]).arms) == ["a/2"]
+    plan = make_plan(study(**given, size="full"), ["t"])
+    assert list(plan.arms) == ["a/2", "a/3"]
+    assert plan.axes == {"tasks": ["2", "3"]}
+    assert plan.arms["a/3"].settings == ["tasks=[t,u,v]", "strategy=mt_dnn"]
+
+
 def test_pairs_of_tasks_and_each_task_alone():
     plan = make_plan(study(arms={"m": ArmConfig(over="pairs")}), ["t", "u", "v"])
     assert list(plan.arms) == ["m/t", "m/u", "m/v", "m/t+u", "m/t+v", "m/u+v"]
