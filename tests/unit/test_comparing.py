@@ -160,7 +160,7 @@ def test_interquartile_mean_is_the_trimmed_mean():
 def test_the_stratified_bootstrap_draws_runs_within_each_task():
     """A slow loop over the same draws."""
     scores = np.random.default_rng(2).normal(size=(4, 3))
-    drawn = stream("iqm", "x").integers(4, size=(2000, 4, 3))
+    drawn = stream("iqm", "x").integers(4, size=(RESAMPLES, 4, 3))
     slow = [
         stats.trim_mean(
             np.array([[scores[d[i, k], k] for k in range(3)] for i in range(4)]).ravel(), 0.25
