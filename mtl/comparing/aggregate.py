@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl.comparing.answer import Interval
-from mtl.comparing.paired import LEVEL, stream
-
-RESAMPLES = 2000
+from mtl.comparing.paired import LEVEL, RESAMPLES, stream
+from mtl.scoring.intervals import draws
 
 Array = NDArray[np.float64]
 
@@ -46,7 +45,7 @@ def probability_of_improvement(ours: Array, theirs: Array) -> float:
     :param ours: (N, K) of N runs on K tasks.
     :param theirs: (M, K).
     """
-    return float(_wins(ours[None], theirs[None])[0])
+    return float(_wins(ours, theirs).mean())
 
 
 def probability_interval(ours: Array, theirs: Array, name: str) -> Interval:
@@ -54,22 +53,27 @@ def probability_interval(ours: Array, theirs: Array, name: str) -> Interval:
     value = probability_of_improvement(ours, theirs)
     if len(ours) < 2 or len(theirs) < 2:
         return Interval(value=value)
-    random, tasks = stream("improvement", name), np.arange(ours.shape[1])
-    one = ours[random.integers(len(ours), size=(RESAMPLES, *ours.shape)), tasks]
-    other = theirs[random.integers(len(theirs), size=(RESAMPLES, *theirs.shape)), tasks]
-    return _between(value, _wins(one, other))
+    random, wins = stream("improvement", name), _wins(ours, theirs)
+    shares = []
+    for won in np.moveaxis(wins, 2, 0):
+        # How often each run was drawn: (R, N) and (R, M), instead of all pairs of every resample.
+        one, other = (draws(len(runs), RESAMPLES, random) for runs in (ours, theirs))
+        shares.append(((one @ won) * other).sum(axis=1) / won.size)
+    return _between(value, np.mean(shares, axis=0))
 
 
-def expected_best(values: Sequence[float]) -> list[tuple[int, float]]:
+def expected_best(values: Sequence[float], *, falls: bool = False) -> list[tuple[int, float]]:
     """Expected best of n trials drawn without replacement from those that were made, n = 1 to all of them.
 
     Dodge et al. 2019 (1909.03004, "Show Your Work") plot expected validation performance over the number of trials;
-    this is its unbiased form (Tang et al. 2020, 2005.01282): the i-th smallest of N is the best of n in C(i-1, n-1) of
-    the C(N, n) choices.
+    this is its unbiased form (Tang et al. 2020, 2004.13705): the i-th smallest of N is the best of n in C(i-1, n-1) of
+    the C(N, n) choices. Both take trials for independent draws, which those of a sampler that learns are not.
+
+    :param falls: Whether the lowest value is the best.
     """
     from math import comb
 
-    ordered = sorted(values)
+    ordered = sorted(values, reverse=falls)
     total = len(ordered)
     return [
         (n, sum(comb(i, n - 1) * value for i, value in enumerate(ordered)) / comb(total, n))
@@ -90,10 +94,10 @@ def efficient(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def _wins(ours: Array, theirs: Array) -> Array:
-    """(R,) of (R, N, K) and (R, M, K)."""
-    gaps = ours[:, :, None, :] - theirs[:, None, :, :]
-    share: Array = ((gaps > 0) + 0.5 * (gaps == 0)).mean(axis=(1, 2, 3))
-    return share
+    """(N, M, K) of (N, K) and (M, K): 1 where ours is higher, 1/2 where both are equal."""
+    gaps = ours[:, None, :] - theirs[None, :, :]
+    wins: Array = (gaps > 0) + 0.5 * (gaps == 0)
+    return wins
 
 
 def _between(value: float, resampled: Array) -> Interval:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from mtl.comparing.aggregate import (
     probability_interval,
 )
 from mtl.comparing.answer import Answer, Cell, Comparison, Conflict, Cost, Interval, Standing
+from mtl.comparing.cautions import notes
 from mtl.comparing.comparisons import comparisons, transfers
 from mtl.comparing.costs import cost, exposures
 from mtl.comparing.paired import LEVEL, mean_interval, needed_seeds, smallest_p
@@ -28,7 +30,7 @@ from mtl.comparing.scores import (
     summaries,
     tasks_of,
 )
-from mtl.comparing.wording import notes, sentence
+from mtl.comparing.wording import sentence
 
 COSTS = ("tokens", "flops", "seconds", "parameters_total")
 
@@ -45,27 +47,29 @@ def analyse(results: Results) -> Answer:
     ]
     compared = comparisons(results, pairs)
     standings = _standings(results, arms, compared)
-    tests = sum(
-        one.p is not None and results.arm(one.arm).role == "arm"
-        for one in compared
-        if one.task == _head(results)
+    moved = transfers(results)
+    tests = len(moved) or sum(
+        results.arm(one.arm).role == "arm" for one in compared if one.task == _head(results)
     )
-    counts = [len(one.seeds) for one in compared if one.p is not None]
+    counts = [one.seeds for one in moved] + [len(one.seeds) for one in compared]
     answer = Answer(
         sentence="",
         standings=standings,
         cells=[cell for arm in arms for cell in _cells(results, arm)],
         comparisons=compared,
-        transfers=transfers(results),
+        transfers=moved,
         conflicts=[found for arm in arms for found in _conflicts(arm)],
         exposures=[found for arm in arms for found in exposures(arm)],
         expected_best={
-            arm.name: expected_best([trial.values[0] for trial in finished])
+            arm.name: expected_best(
+                [trial.values[0] for trial in finished],
+                falls=results.search.directions[0] == "minimize",
+            )
             for arm in results.arms
             if (finished := [t for t in arm.trials if t.ending == "finished" and t.values])
         },
         level=LEVEL,
-        smallest_p=smallest_p(max(counts)) if counts else None,
+        smallest_p=smallest_p(max(counts, default=0)),
         needed_seeds=needed_seeds(tests) if tests else None,
         notes=[],
     )
@@ -157,12 +161,14 @@ def _fronts(
     arms: list[Arm], costs: dict[str, Cost], higher: dict[str, float]
 ) -> dict[str, dict[str, bool]]:
     found: dict[str, dict[str, bool]] = {arm.name: {} for arm in arms}
-    for side in ("supervised", "zero-shot"):
-        names = [arm.name for arm in arms if panel(arm) == side]
+    groups: dict[tuple[str, frozenset[str]], list[str]] = {}
+    for arm in arms:
+        groups.setdefault((panel(arm), frozenset(tasks_of(arm))), []).append(arm.name)
+    for names in groups.values():
         for name in COSTS:
-            flags = efficient([(getattr(costs[arm], name), higher[arm]) for arm in names])
-            for arm, flag in zip(names, flags, strict=True):
-                found[arm][name] = flag
+            flags = efficient([(costs[arm].whole(name), higher[arm]) for arm in names])
+            for one, flag in zip(names, flags, strict=True):
+                found[one][name] = flag
     return found
 
 
@@ -199,6 +205,8 @@ def _conflicts(arm: Arm) -> Iterator[Conflict]:
     for run in arm.runs:
         for name, value in run.conflict.items():
             _, *parts = name.split("/")
+            if value is None or not math.isfinite(value):
+                continue  # not defined there, and null in the file
             if len(parts) == 3 and {parts[0], parts[1]} <= tasks:
                 values.setdefault((parts[0], parts[1], parts[2]), []).append(value)
             elif len(parts) == 2 and parts[0] in tasks:

@@ -70,6 +70,8 @@ class Comparison:
     """After Holm's correction over all comparisons of the study's page (arms x tasks, averages apart from tasks)."""
     smallest_p: float | None
     """The smallest p that this many seeds can give."""
+    smallest_p_holm: float | None = None
+    """The same after the correction: with all comparisons of its family at the smallest p of their seeds."""
     effect: float | None
     """Mean difference in standard deviations of the reference's own scores over seeds."""
     verdict: Verdict
@@ -97,6 +99,15 @@ class Cost:
     tuning_tokens: float
     """Tokens of the arm's search, of all trials together."""
     tuning_trials: int
+    """Those that have ended."""
+    pretraining_flops: float = 0.0
+    """Of the run's own language-model stage."""
+    pretraining_seconds: float = 0.0
+
+    def whole(self, name: str) -> float:
+        """A cost with what was spent before the tasks: ``tokens``, ``flops`` and ``seconds`` count pretraining in."""
+        value: float = getattr(self, name) + getattr(self, f"pretraining_{name}", 0.0)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +131,16 @@ class Standing:
     comparison: Comparison | None
     """Against the reference, on the primary metric."""
     efficient: dict[str, bool]
-    """Cost (``tokens``, ``flops``, ``seconds``, ``parameters_total``) to whether no other arm of the panel scores
-    higher at no higher cost."""
+    """Cost (``tokens``, ``flops``, ``seconds``, ``parameters_total``), pretraining counted in, to whether no other arm
+    of the panel with the same tasks scores at least as high at no higher cost and is better in one of the two."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
     """How much a target task changes when a helper is trained beside it."""
 
+    family: str = ""
+    """Of the arms: a study may ask it of several ways of learning."""
     helper: str
     target: str
     points: Interval
@@ -183,7 +196,8 @@ class Answer:
     """Of the tests."""
     smallest_p: float | None
     needed_seeds: int | None
-    """Seeds from which a comparison of this page could become significant after Holm's correction at all."""
+    """Seeds from which a comparison of the arms on the study's own measure (or an effect of a transfer matrix) could
+    become significant after Holm's correction at all."""
     notes: list[str]
     """What a reader must know before believing it: unfinished runs, unequal budgets, seeds too few, unequal tuning."""
 

@@ -33,7 +33,9 @@ def cost(results: Results, arm: Arm) -> Cost:
         parameters_per_task=mean(lambda ledger: sum(ledger["parameters"]["per_task"].values())),
         parameters_total=mean(lambda ledger: ledger["parameters"]["total"]),
         tuning_tokens=float(sum(trial.tokens for trial in tuned.trials)),
-        tuning_trials=len(tuned.trials),
+        tuning_trials=sum(trial.ending != "pending" for trial in tuned.trials),
+        pretraining_flops=mean(lambda ledger: ledger.get("pretraining", {}).get("flops", 0)),
+        pretraining_seconds=mean(lambda ledger: ledger.get("pretraining", {}).get("seconds", 0)),
     )
 
 
@@ -64,11 +66,9 @@ def unequal(ours: Cost, theirs: Cost, one: list[Exposure], other: list[Exposure]
     """The budgets in which two arms differ by more than the tolerance, in words."""
     pairs = {
         "tokens": (ours.tokens, theirs.tokens),
-        "tokens with pretraining": (
-            ours.tokens + ours.pretraining_tokens,
-            theirs.tokens + theirs.pretraining_tokens,
-        ),
-        "operations": (ours.flops, theirs.flops),
+        "tokens with pretraining": (ours.whole("tokens"), theirs.whole("tokens")),
+        "steps": (ours.steps, theirs.steps),
+        "operations": (ours.whole("flops"), theirs.whole("flops")),
         "parameters": (ours.parameters_total, theirs.parameters_total),
         "trials of the search": (ours.tuning_trials, theirs.tuning_trials),
         "tokens of the search": (ours.tuning_tokens, theirs.tuning_tokens),
@@ -76,12 +76,20 @@ def unequal(ours: Cost, theirs: Cost, one: list[Exposure], other: list[Exposure]
     words = [
         f"{name}: {_times(mine, his)}" for name, (mine, his) in pairs.items() if _differ(mine, his)
     ]
+    if one and other:
+        words += _one_sided(one, other)
     theirs_by_task = {exposure.task: exposure.tokens for exposure in other}
     shared = [(e.task, e.tokens, theirs_by_task[e.task]) for e in one if e.task in theirs_by_task]
     if any(_differ(mine, his) for _, mine, his in shared):
         task, mine, his = max(shared, key=lambda pair: _ratio(pair[1], pair[2]))
         words.append(f"exposure of tasks, most of all {task}: {_times(mine, his)}")
     return words
+
+
+def _one_sided(one: list[Exposure], other: list[Exposure]) -> list[str]:
+    ours, theirs = {e.task for e in one if e.tokens}, {e.task for e in other if e.tokens}
+    sides = (("it alone trains on", ours - theirs), ("the other alone trains on", theirs - ours))
+    return [f"tasks: {text} {', '.join(sorted(tasks))}" for text, tasks in sides if tasks]
 
 
 def _differ(ours: float, theirs: float) -> bool:

@@ -52,10 +52,16 @@ def tasks_of(arm: Arm) -> list[str]:
     return list(dict.fromkeys(task for s in summaries(arm).values() for task in s["tasks"]))
 
 
+def same_tasks(arm: Arm, other: Arm) -> bool:
+    """Whether the averages of two arms are over the same tasks."""
+    return set(tasks_of(arm)) == set(tasks_of(other))
+
+
 def scale(arm: Arm, task: str, metric: str | None = None) -> Scale:
     """The scale of a task's primary metric, of another one of its metrics, or of the average."""
     if task == AVERAGE:
         return Scale(metric=AVERAGE, chance=0.0)
+    # Some run has it: without one there is no score to be put on a scale.
     found = next(s["tasks"][task] for s in summaries(arm).values() if task in s["tasks"])
     name = metric or found["primary"]
     falling = name in found.get("lower_is_better", [])

@@ -33,6 +33,7 @@ from mtl.comparing.paired import (
     holm,
     mean_interval,
     needed_seeds,
+    rounded_mean,
     sign_flip_p,
     smallest_p,
     stream,
@@ -45,11 +46,18 @@ def test_bca_is_scipys_on_the_named_stream():
     data = np.array([0.3, -0.1, 0.5, 0.2, 0.9, 0.4, 0.1])
     found = mean_interval(data.tolist(), "x")
     wanted = stats.bootstrap(
-        (data,), np.mean, n_resamples=RESAMPLES, method="BCa", rng=stream("interval", "x")
+        (data,), rounded_mean, n_resamples=RESAMPLES, method="BCa", rng=stream("interval", "x")
     ).confidence_interval
     assert (found.value, found.low, found.high) == (data.mean(), wanted.low, wanted.high)
     assert mean_interval(data.tolist(), "x") == found
-    assert mean_interval(data.tolist(), "y") != found
+    # Of twelve runs that share no unit hardly any resample has the mean of the data.
+    many = np.random.default_rng(1).normal(size=12)
+    plain = stats.bootstrap(
+        (many,), np.mean, n_resamples=RESAMPLES, method="BCa", rng=stream("interval", "x")
+    ).confidence_interval
+    found = mean_interval(many.tolist(), "x")
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-3)
+    assert mean_interval(many.tolist(), "y") != found
 
 
 def test_intervals_that_cannot_be():
@@ -160,7 +168,7 @@ def test_interquartile_mean_is_the_trimmed_mean():
 def test_the_stratified_bootstrap_draws_runs_within_each_task():
     """A slow loop over the same draws."""
     scores = np.random.default_rng(2).normal(size=(4, 3))
-    drawn = stream("iqm", "x").integers(4, size=(2000, 4, 3))
+    drawn = stream("iqm", "x").integers(4, size=(RESAMPLES, 4, 3))
     slow = [
         stats.trim_mean(
             np.array([[scores[d[i, k], k] for k in range(3)] for i in range(4)]).ravel(), 0.25
@@ -339,34 +347,3 @@ def test_results_come_back_from_their_file(tmp_path):
     (tmp_path / "results.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="not the results of a study"):
         Results.read(tmp_path)
-
-
-def study(effects: list[float], seeds: int, random: np.random.Generator) -> Results:
-    """Arms whose runs differ from the reference's by an effect in standard deviations."""
-    base = random.normal(0.7, 0.01, size=seeds)
-    arms = [arm(REFERENCE, {"a": base.tolist()}, role="baseline")]
-    for i, effect in enumerate(effects):
-        own = random.normal(0.7 + 0.01 * effect, 0.01, size=seeds)
-        arms.append(arm(f"x{i}", {"a": own.tolist()}))
-    return results(*arms)
-
-
-def claims(found: Results) -> list[bool]:
-    return [c.verdict != "undecided" for c in analyse(found).comparisons if c.task == "average"]
-
-
-def test_false_claims_under_the_null_are_rare():
-    """Of 60 studies of five arms without any effect at most 5 % make a claim: here at most 7, by the binomial law."""
-    random = np.random.default_rng(3)
-    studies = [any(claims(study([0.0] * 5, 10, random))) for _ in range(60)]
-    assert stats.binom.sf(7, 60, 0.05) < 0.01
-    assert sum(studies) <= 7
-
-
-def test_planted_effects_are_found():
-    """Four standard deviations of a run, ten seeds: 2.8 standard deviations of a difference, and hardly ever missed."""
-    random = np.random.default_rng(4)
-    found = [claims(study([4.0, 0.0, 0.0], 10, random))[0] for _ in range(20)]
-    assert sum(found) >= 19
-    five = [claims(study([4.0], 5, random))[0] for _ in range(5)]
-    assert not any(five)  # five seeds cannot show anything at all

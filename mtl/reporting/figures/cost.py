@@ -32,7 +32,7 @@ def score_against_cost(
     rows: list[tuple[Value, ...]] = []
     for kind in KINDS:
         for one in standings:
-            at = float(getattr(one.cost, kind))
+            at = one.cost.whole(kind)
             ends = (one.average.value, one.average.low, one.average.high)
             rows.append((kind, one.arm, at, *ends, "yes" if one.efficient.get(kind) else "no"))
     better = "lower" if falls else "higher"
@@ -40,8 +40,8 @@ def score_against_cost(
         name="cost",
         title="Score against cost",
         reading=f"Each mark is an arm: the mean over seeds of its score ({primary}, {better} is better) with its 95 % "
-        "interval, against what training it cost. The line joins the arms that no other one beats at the same cost or "
-        "less; a ring marks them.",
+        "interval, against what training it cost, pretraining counted in. The line joins the arms that no other one "
+        "beats at the same cost or less; a ring marks them.",
         panels=[_panel(kind, standings, series, falls, primary) for kind in KINDS],
         columns=("cost", "arm", "value", "score", "low", "high", "efficient"),
         rows=rows,
@@ -56,7 +56,7 @@ def _panel(
     falls: bool,
     primary: str,
 ) -> str:
-    costs = [float(getattr(one.cost, kind)) for one in standings]
+    costs = [one.cost.whole(kind) for one in standings]
     x = around(costs, LEFT, WIDTH - RIGHT, margin=0.08)
     ends = [
         end
