@@ -35,7 +35,7 @@ def rounded_mean(values: Array, axis: int = -1) -> Array:
     BCa's correction of bias counts the resamples below the mean of the data, ties half. Of few seeds, or of scores that
     are multiples of one row, many resamples have that very mean, and rounding alone would move the interval.
     """
-    found: Array = np.round(np.mean(values, axis=axis), DIGITS)
+    found: Array = np.round(np.asarray(values.mean(axis=axis)), DIGITS)
     return found
 
 
