@@ -112,7 +112,7 @@ def test_more_pairs_than_can_be_tried_are_sampled():
 
 
 def test_seeds_that_are_needed():
-    """The table of docs/statistics.md."""
+    """The tables of docs/statistics.md."""
     assert [smallest_p(n) for n in (1, 2, 5, 6, 8, 10)] == [
         None,
         0.5,
@@ -125,6 +125,9 @@ def test_seeds_that_are_needed():
     document = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
     for comparisons in (1, 2, 4, 7, 18):
         assert f"| {comparisons} | {needed_seeds(comparisons)} |" in document
+    for n in (3, 5, 6, 8, 9, 10):
+        half_width = stats.t.ppf(0.975, n - 1) / n**0.5
+        assert f"| {n} | {half_width:.2f} | {smallest_p(n):.4f} |" in document
 
 
 def test_holm_by_hand():

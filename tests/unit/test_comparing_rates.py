@@ -83,6 +83,23 @@ def test_an_effect_of_two_deviations_is_found():
     assert sum(any(one[1:]) for one in found) <= 13
 
 
+def test_the_interval_alone_is_too_narrow():
+    """What docs/statistics.md says of 500 samples of a normal law, and why a claim needs a test as well."""
+    shares = {}
+    for n in (3, 5, 10):
+        random, inside = np.random.default_rng(1), 0
+        for _ in range(500):
+            found = mean_interval(random.normal(size=n).tolist(), "x")
+            assert found.low is not None
+            assert found.high is not None
+            inside += found.low <= 0 <= found.high
+        shares[n] = inside / 500
+    # A binomial share of 500: three standard errors are 0.06 at 0.72 and 0.04 at 0.9.
+    assert shares[3] == pytest.approx(0.72, abs=0.06)
+    assert shares[5] == pytest.approx(0.86, abs=0.05)
+    assert shares[10] == pytest.approx(0.90, abs=0.04)
+
+
 def test_seven_seeds_find_nothing_whatever_the_effect():
     random = np.random.default_rng(5)
     assert not any(any(claims(np.full(ARMS, 50.0), 7, random)) for _ in range(5))
