@@ -90,7 +90,11 @@ class Ending:
         :param best: Whether that is the best one, rather than the last.
         """
         if self.trainings.several:
-            # Each task has a model of its own, and that one's best checkpoint is what was scored.
+            # Each task has a model of its own; where its best checkpoint counts, that is what was scored.
+            if not best and self.folder.best_checkpoint.is_file():
+                load_weights(self.model, self.folder.best_checkpoint)
+                tasks = self.loaded.tasks
+                common = {task.name: self._score(task, decode=False)[0] for task in tasks}
             steps = {
                 part.strategy.tasks[0].name: done.best_step
                 for part, done in zip(self.trainings.parts, trained, strict=True)

@@ -30,7 +30,7 @@ from mtl.claiming import (
 from mtl.config.errors import Interrupted, Stopped, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.vocabulary import Vocabulary
-from mtl.ending import Ending
+from mtl.ending import Ending, final_split
 from mtl.learning.balance.methods import check_balance, check_shared
 from mtl.learning.conflict import check_conflict, make_conflict
 from mtl.learning.interruption import interrupt, interruptions
@@ -122,6 +122,8 @@ class _Fitting:
         self.scorer = Scorer(config, progress)
         with progress.stage(f"loading {len(config.tasks)} tasks"):
             self.loaded = load_data(config, strategy)
+            for task in self.loaded.tasks:
+                final_split(task, config)
         with progress.stage("building the vocabulary and the decoder"):
             tokens = pretraining_tokens(config, strategy)
             self.start = starting_point(config, self.loaded, pretrains=tokens > 0)

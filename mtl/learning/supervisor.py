@@ -15,7 +15,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from mtl.config.errors import Interrupted
+from mtl.config.errors import Interrupted, Stopped
 from mtl.learning.interruption import install
 from mtl.learning.module import MultiTaskModule
 
@@ -235,7 +235,12 @@ class Supervisor(pl.Callback):
             self._keep_own(trainer, step, scored.by_task)
         if self._scored is not None and trainer.is_global_zero:
             # Before the step is saved: whoever is killed in between is told again rather than never.
-            self._scored(step, tokens, scored.value)
+            try:
+                self._scored(step, tokens, scored.value)
+            except Stopped:
+                if self._signal is not None:  # a person who asks to stop means more than this run
+                    raise Interrupted(self._signal) from None
+                raise
 
     def _keep_own(self, trainer: pl.Trainer, step: int, by_task: Mapping[str, float]) -> None:
         """Keep the weights of this step if they are the best for a task, and drop those that no longer are."""

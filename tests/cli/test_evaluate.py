@@ -88,11 +88,11 @@ def test_a_cut_is_said_in_the_table_and_in_the_file(world, tmp_path):
         "evaluate", "run=mt_dnn", "tasks=[pairs]", "rows=5", f"out={out}"
     )
     assert (status, err) == (0, "")
-    assert "pairs: first 5 of 24 rows scored" in text
+    assert "pairs: 5 of 24 rows scored, spread evenly" in text
     written = json.loads(out.read_text())
     assert list(written) == ["tasks"]
     assert written["tasks"]["pairs"]["rows"] == 5
-    assert written["tasks"]["pairs"]["notes"] == ["first 5 of 24 rows scored"]
+    assert written["tasks"]["pairs"]["notes"] == ["5 of 24 rows scored, spread evenly"]
     assert written["tasks"] == evaluate.run(["run=mt_dnn", "tasks=[pairs]", "rows=5"])
 
 

@@ -149,16 +149,17 @@ def while_writing(step):
 
 
 def in_function(name, number):
-    """A signal when :mod:`mtl.execution` calls a function of that name."""
-    from mtl import execution
+    """A signal when :mod:`mtl.execution`, or :mod:`mtl.ending`, calls a function of that name."""
+    from mtl import ending, execution
 
-    function = getattr(execution, name)
+    module = execution if hasattr(execution, name) else ending
+    function = getattr(module, name)
 
     def struck(*arguments, **more):
         strike(number)
         return function(*arguments, **more)
 
-    setattr(execution, name, struck)
+    setattr(module, name, struck)
 
 
 def checkpoint(folder, name="last"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,30 @@ def test_scores_of_the_selection_split(tmp_path, strategy):
         assert found["split"] == scores[task]["split"]
     predicted = [path.name for path in (run.path / "predictions").iterdir()]
     assert sorted(predicted) == sorted(f"{task}.{scores[task]['split']}.parquet" for task in TASKS)
+
+
+def test_alone_the_own_checkpoint_is_the_best_one_whichever_is_reported(tmp_path):
+    """With the last checkpoint reported the own one is still the best, as a run that reports the best has it."""
+    given = ["strategy=single_task", "evaluation.per_task=true"]
+    best = ran(config(*given, to=tmp_path / "best"))
+    last = ran(config(*given, "evaluation.checkpoint=last", to=tmp_path / "last"))
+    own = [
+        {
+            task: found["own_checkpoint"]["metrics"]["accuracy"]
+            for task, found in run.summary["tasks"].items()
+        }
+        for run in (best, last)
+    ]
+    assert own[0] == own[1]
+
+
+def test_a_signal_counts_more_than_a_run_that_falls_behind(tmp_path):
+    def watch(step: int, tokens: int, value: float) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        raise Stopped("it is behind")
+
+    with pytest.raises(Interrupted):
+        fit(config("strategy=hard_sharing", to=tmp_path / "run"), watch=watch)
 
 
 def test_alone_every_checkpoint_is_the_tasks_own(tmp_path):

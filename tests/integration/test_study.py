@@ -128,7 +128,7 @@ def test_text_is_tuned_by_its_likelihood(done):
 def test_it_ends_with_a_table_and_a_page(done, place):
     _, printed = done
     assert "hard_sharing" in printed
-    assert "With 2 seeds none could be" in " ".join(printed.split())
+    assert "So few seeds cannot show any: 6 are needed." in " ".join(printed.split())
     assert printed.rstrip().endswith("page: runs/study-toy/report/index.html")
     assert (place / "runs" / "study-toy" / "report" / "index.html").is_file()
 
