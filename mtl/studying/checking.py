@@ -11,7 +11,7 @@ from mtl.config.errors import UserError, raise_all, unknown_name
 from mtl.config.keys import find, members
 from mtl.config.schema import FitConfig
 from mtl.config.study_schema import RangeConfig, StudyConfig
-from mtl.studying.plan import Plan, PlannedArm
+from mtl.studying.plan import Plan, PlannedArm, common_settings
 from mtl.studying.settings import key, with_runs, written
 
 OURS = {
@@ -49,9 +49,7 @@ class Checker:
 
         :raises UserError: a mistake in the command line's settings, or in the study's.
         """
-        from mtl.studying.settings import merged
-
-        given, study = list(self.config.settings), self.config.study
+        given = list(self.config.settings)
         self.compose(given, "command line")
         for setting in given:
             if (hint := OURS.get(key(setting))) is not None:
@@ -60,8 +58,8 @@ class Checker:
                     where=f"command line: {setting}",
                     hints=[hint],
                 )
-        common = merged(study.settings, given)
-        return list(self.compose(common, f"study.settings of {study.name}").tasks)
+        place = f"settings of study {self.config.study.name}"
+        return list(self.compose(common_settings(self.config), place).tasks)
 
     def check(self, plan: Plan) -> dict[str, FitConfig]:
         """The config of every arm, search and seed aside.

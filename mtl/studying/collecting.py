@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from mtl.comparing.results import Arm, Results, Search, SeedRun, Trial
 from mtl.record.summary import git_state, versions
-from mtl.studying.plan import Job, PlannedArm
+from mtl.studying.plan import Job, PlannedArm, common_settings
 from mtl.studying.storage import Record
 from mtl.studying.study import Study
 
@@ -28,7 +28,7 @@ def collect(study: Study, records: Mapping[Job, Record]) -> Results:
         reference=plan.reference,
         tasks=plan.tasks,
         seeds=plan.seeds,
-        settings=study.common_settings(),
+        settings=common_settings(config),
         command=study.command,
         search=Search(
             trials=plan.trials,

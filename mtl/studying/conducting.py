@@ -128,15 +128,14 @@ def _run(study: Study) -> None:
         crew.stop(signalled[0] if signalled else signal.SIGTERM)
         for number, handler in before.items():
             signal.signal(number, handler)
-        if signalled:
-            parent.finish("interrupted")
+        over = all(record.over for record in queue.records().values())
+        parent.finish("finished" if over else "interrupted" if signalled else "failed")
     if signalled:
         _write(study)
         print(
             f"interrupted; the same command goes on: {study.command}", file=sys.stderr, flush=True
         )
         raise Interrupted(signalled[0])
-    parent.finish("finished")
 
 
 def _workers(config: StudyConfig) -> int:

@@ -35,6 +35,7 @@ class Display:
         self._said: set[Job] | None = None
         self._started = time.monotonic()
         self._over_at_start: int | None = None
+        self._scores: dict[Job, float | None] = {}
 
     def __enter__(self) -> Self:
         if self._shown:
@@ -80,7 +81,7 @@ class Display:
                 line = f"[{len(self._said)}/{len(records)}] {job.name}: {record.ending}"
                 if record.attributes.get("reason"):
                     line += f" ({record.attributes['reason']})"
-                if (value := score(record)) is not None:
+                if (value := self._score(record)) is not None:
                     line += f"  {value:.4f}"
                 print(f"{line}  {self._left(records)}".rstrip(), file=sys.stderr, flush=True)
 
@@ -100,8 +101,8 @@ class Display:
             trials = [record for job, record in own.items() if job.kind == "trial"]
             runs = [record for job, record in own.items() if job.kind == "run"]
             running = [record for record in own.values() if record.state == "RUNNING"]
-            best = max((v for r in trials if (v := score(r)) is not None), default=None)
-            means = [value for record in runs if (value := score(record)) is not None]
+            best = max((v for r in trials if (v := self._score(r)) is not None), default=None)
+            means = [value for record in runs if (value := self._score(record)) is not None]
             table.add_row(
                 arm.name,
                 _portion(trials),
@@ -112,6 +113,14 @@ class Display:
                 f"{sum(means) / len(means):.4f}" if means else "",
             )
         return table
+
+    def _score(self, record: Record) -> float | None:
+        """The score of a job, unpacked once: what is over does not change."""
+        if not record.over:
+            return None
+        if record.job not in self._scores:
+            self._scores[record.job] = score(record)
+        return self._scores[record.job]
 
     def _tokens(self, record: Record) -> int:
         return last_tokens(self._study.folder / record.job.name / "metrics.jsonl")

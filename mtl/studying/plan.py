@@ -89,20 +89,28 @@ class Plan:
         return self.trials if arm.space and arm.tuned_as is None else 0
 
 
+def size_of(config: StudyConfig) -> SizeConfig:
+    """What is different at the size that was asked for; nothing in a small study."""
+    return config.study.full if config.size == "full" else SizeConfig()
+
+
+def common_settings(config: StudyConfig) -> list[str]:
+    """What all runs have: the study's settings, those of its size, and those of the command line."""
+    return merged(config.study.settings, size_of(config).settings, config.settings)
+
+
 def make_plan(config: StudyConfig, tasks: Sequence[str]) -> Plan:
     """The arms of a study.
 
     :param tasks: Tasks of the study's runs, for arms that are ``over`` tasks or pairs of them.
     :raises UserError: an arm that another one names and that does not exist, or a name that is taken twice.
     """
-    study = config.study
-    full = study.full if config.size == "full" else None
-    trials = study.search.trials if full is None or full.trials is None else full.trials
-    seeds = study.seeds if full is None or full.seeds is None else full.seeds
-    common = merged(study.settings, full.settings if full is not None else [])
+    study, size = config.study, size_of(config)
+    trials = study.search.trials if size.trials is None else size.trials
+    seeds = study.seeds if size.seeds is None else size.seeds
     arms: dict[str, PlannedArm] = {}
-    axes = _axes(study, full)
-    for arm in _Expansion(config, common, tasks, axes, trials).arms():
+    axes = _axes(study, size)
+    for arm in _Expansion(config, tasks, axes, trials).arms():
         if arm.name in arms:
             raise UserError(f"two arms are named '{arm.name}'", where="study.arms")
         arms[arm.name] = arm
@@ -128,14 +136,12 @@ class _Expansion:
     def __init__(
         self,
         config: StudyConfig,
-        common: list[str],
         tasks: Sequence[str],
         axes: Mapping[str, Mapping[str, list[str]]],
         trials: int,
     ):
         self.study = config.study
-        self.common = common
-        self.given = list(config.settings)
+        self.common = common_settings(config)
         self.tasks = tasks
         self.searched = trials > 0
         self.levels = list(_levels(axes))
@@ -181,7 +187,7 @@ class _Expansion:
             name="/".join([family, *factors.values()]),
             family=family,
             role=role,
-            settings=merged(self.common, self.given, own),
+            settings=merged(self.common, own),
             own=own,
             factors=dict(factors),
             tuned_as=arm.tuned_as,
@@ -196,11 +202,10 @@ def _baseline_family(baseline: BaselineConfig, form: str) -> str:
     return "_".join([*chosen[-1:], form])
 
 
-def _axes(study: StudyDefinition, full: SizeConfig | None) -> dict[str, dict[str, list[str]]]:
-    """The study's axes, with the further levels that it has at size."""
-    further = full.axes if full is not None else {}
-    names = [*study.axes, *(name for name in further if name not in study.axes)]
-    return {name: {**study.axes.get(name, {}), **further.get(name, {})} for name in names}
+def _axes(study: StudyDefinition, size: SizeConfig) -> dict[str, dict[str, list[str]]]:
+    """The study's axes, with the further levels that it has at a size."""
+    names = dict.fromkeys([*study.axes, *size.axes])
+    return {name: {**study.axes.get(name, {}), **size.axes.get(name, {})} for name in names}
 
 
 def _levels(

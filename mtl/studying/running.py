@@ -14,7 +14,6 @@ from mtl.record.folder import RunFolder
 from mtl.record.summary import read_summary
 from mtl.studying.checking import Checker
 from mtl.studying.plan import Job, Plan
-from mtl.studying.search import Search
 from mtl.studying.settings import merged, with_runs, written
 from mtl.studying.storage import BEAT_SECONDS, Outcome, Queue, Record
 
@@ -58,15 +57,13 @@ class Runner:
 
     :param folder: The study's folder.
     :param checker: Composes configs.
-    :param searches: The search of each arm that has one.
     """
 
-    def __init__(self, folder: Path, checker: Checker, plan: Plan, searches: Mapping[str, Search]):
+    def __init__(self, folder: Path, checker: Checker, plan: Plan):
         self.folder = folder
         self.checker = checker
         self.config = checker.config
         self.plan = plan
-        self.searches = searches
 
     def run(
         self,

@@ -17,7 +17,7 @@ from mtl.studying.plan import Plan, PlannedArm, make_plan
 from mtl.studying.running import Runner
 from mtl.studying.scheduling import Schedule
 from mtl.studying.search import Search, check_search
-from mtl.studying.settings import key, merged
+from mtl.studying.settings import key
 from mtl.studying.storage import Queue, default_storage, open_storage
 
 PARENT = "mlflow.json"
@@ -64,7 +64,7 @@ class Study:
             if self.plan.trials_of(arm)
         }
         self.schedule = Schedule(self.plan, self.searches, self._is_here)
-        self.runner = Runner(self.folder, self.checker, self.plan, self.searches)
+        self.runner = Runner(self.folder, self.checker, self.plan)
 
     @classmethod
     def ordered(cls, order: Order) -> Study:
@@ -107,11 +107,6 @@ class Study:
         url = self.config.storage or default_storage(self.folder)
         objectives = 1 + len(self.config.study.search.objectives)
         return Queue(open_storage(url), self.config.study.name, self.plan, objectives=objectives)
-
-    def common_settings(self) -> list[str]:
-        """What every run has in common, those of the command line last."""
-        study, full = self.config.study, self.config.size == "full"
-        return merged(study.settings, study.full.settings if full else [], self.config.settings)
 
     def definition(self) -> dict[str, Any]:
         """What decides the study's results, by name: a study is continued only where all of it is the same."""

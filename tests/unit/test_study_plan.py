@@ -19,7 +19,7 @@ from mtl.config.study_schema import (
     StudyDefinition,
 )
 from mtl.study import for_study
-from mtl.studying.plan import Job, make_plan
+from mtl.studying.plan import Job, common_settings, make_plan
 from mtl.studying.settings import merged, runs_named, with_runs, written
 
 
@@ -148,6 +148,8 @@ def test_the_order_of_settings():
         "decoder=small",
     ]
     assert plan.seeds == [7]
+    common = common_settings(config)
+    assert common == ["seed=1", "decoder=micro", "batch.tokens=2", "budget.steps=3"]
 
 
 def test_arms_that_are_named_must_exist():
