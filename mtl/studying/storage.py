@@ -110,7 +110,10 @@ def open_storage(url: str) -> Any:
     if url.startswith("sqlite"):
         options = {"connect_args": {"timeout": 60}}
     try:
-        return optuna.storages.get_storage(optuna.storages.RDBStorage(url, engine_kwargs=options))
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+        if url.startswith("sqlite"):
+            _lock_before_reading(storage.engine)
+        return optuna.storages.get_storage(storage)
     except (ArgumentError, NoSuchModuleError) as error:
         raise UserError(
             f"not the URL of a database: {str(error).splitlines()[0]}",
@@ -128,6 +131,25 @@ def open_storage(url: str) -> Any:
         raise UserError(
             f"the storage does not answer: {str(cause).strip().splitlines()[0]}", where=where
         ) from error
+
+
+def _lock_before_reading(engine: Any) -> None:
+    """Take SQLite's lock where a transaction begins, rather than at its first write.
+
+    Optuna reads a trial's state and then changes it. Databases with row locks keep others out in between; SQLite,
+    asked in Python's way, would let two workers read "waiting" and both set the trial running.
+    """
+    from sqlalchemy import event
+
+    def connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # Python's own module begins no transactions any more
+
+    def begun(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    engine.dispose()
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begun)
 
 
 class Queue:

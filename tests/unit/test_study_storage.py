@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -81,14 +82,18 @@ def test_every_job_is_there_once_whoever_comes_first(queue):
 
 
 def test_one_of_two_gets_a_job(queue):
-    record = next(iter(queue.records().values()))
+    """Each job is asked for by two at the same moment, each with connections of its own."""
     other = another(queue)
-    theirs = next(iter(other.records().values()))
+    ours, theirs = list(queue.records().values()), list(other.records().values())
+    start = threading.Barrier(2)
+
+    def take(pair):
+        start.wait()
+        return pair[0].claim(pair[1])
+
     with ThreadPoolExecutor(2) as both:
-        got = list(
-            both.map(lambda pair: pair[0].claim(pair[1]), [(queue, record), (other, theirs)])
-        )
-    assert sorted(got) == [False, True]
+        for one, two in zip(ours, theirs, strict=True):
+            assert sorted(both.map(take, [(queue, one), (other, two)])) == [False, True]
 
 
 def test_a_job_that_was_given_up_waits_again_and_remembers(queue):
