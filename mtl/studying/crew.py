@@ -12,8 +12,10 @@ from pathlib import Path
 
 from mtl.studying.study import Study
 
-MOST_STARTS = 20
-"""A worker that ends this often without being asked to is not started again."""
+QUICK_SECONDS = 10.0
+"""A worker that dies sooner than this has hardly begun."""
+MOST_QUICK = 20
+"""A worker that dies so soon this often in a row is not started again."""
 PATIENCE_SECONDS = 120.0
 """A worker that was asked to stop may finish its step for this long."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -29,7 +31,8 @@ class Crew:
         self._study = study
         self._logs = study.folder / "logs"
         self._logs.mkdir(parents=True, exist_ok=True)
-        self._starts = [0] * count
+        self._quick = [0] * count
+        self._started = [0.0] * count
         self._workers: list[subprocess.Popen[str] | None] = [None] * count
         for place in range(count):
             self._start(place)
@@ -44,7 +47,9 @@ class Crew:
         for place, worker in enumerate(self._workers):
             if worker is None or worker.poll() in (None, 0):
                 continue
-            if self._starts[place] < MOST_STARTS:
+            soon = time.monotonic() - self._started[place] < QUICK_SECONDS
+            self._quick[place] = self._quick[place] + 1 if soon else 0
+            if self._quick[place] < MOST_QUICK:
                 self._start(place)
             else:
                 self._workers[place] = None
@@ -74,7 +79,7 @@ class Crew:
         return words
 
     def _start(self, place: int) -> None:
-        self._starts[place] += 1
+        self._started[place] = time.monotonic()
         threads = str(self._study.config.threads)
         environment = {**os.environ, **dict.fromkeys(THREADS, threads)}
         with self._log(place).open("a", encoding="utf-8") as log:

@@ -26,8 +26,9 @@ BEAT_SECONDS = 10.0
 """Between two renewals of a claim."""
 GRACE_SECONDS = 60.0
 """Without a renewal for this long a claim is given up, as seen by the clock of whoever waits."""
-MOST_DEATHS = 3
-"""A job whose worker died this often is recorded as failed."""
+MOST_DEATHS = 10
+"""A job whose worker died this often is recorded as failed. Few would do for one that wants more memory than there is;
+but a job that somebody kills again and again, with its machine perhaps, must not be lost."""
 PIECE = 30_000
 """Characters of a result in one attribute: some databases hold no more than 64 KiB."""
 
