@@ -135,14 +135,17 @@ def load_quarter() -> Callable[[Setting], Work]:
     return build
 
 
-def plain(setting: Setting) -> Training:
-    """The plain PyTorch GPT-2 of :mod:`_plain_gpt`."""
+def plain(setting: Setting, *, gelu: str = "none") -> Training:
+    """The plain PyTorch GPT-2 of :mod:`_plain_gpt`.
+
+    :param gelu: ``tanh`` makes it compute what the others do.
+    """
     from _plain_gpt import PlainGPT, Shape
 
     shape = pretrained_config(setting.folder)
     weights = load_file(f"{setting.folder}/model.safetensors")
     size = len(weights["transformer.wte.weight"])
-    model = PlainGPT(Shape(shape.layers, shape.width, shape.heads, shape.context, size))
+    model = PlainGPT(Shape(shape.layers, shape.width, shape.heads, shape.context, size, gelu))
     model.take(weights)
     batches = [(rows, _following(rows)) for rows in token_rows(setting, size)]
     optimizer = AdamW(_groups(model.named_parameters()), **_ADAMW)

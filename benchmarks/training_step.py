@@ -6,26 +6,26 @@
 A step is forward, backward, AdamW and ``loss.item()``; no clipping, no dropout. The sides:
 
 - *mtl*: the zero-shot strategy's losses and our AdamW, with freed memory kept, as ``mtl.fit`` trains;
-  *mtl_returning_memory*: without that; *mtl_quarter_labels*: with labels at a quarter of the positions, picked at random;
+  *mtl_returning_memory*: without that; *mtl_quarter_labels*: with labels at a quarter of the positions, at random;
 - *transformers*: ``GPT2LMHeadModel`` with ``labels=`` and the fused AdamW of its Trainer;
-  *transformers_one_kernel_gelu*: the same with ``activation_function="gelu_pytorch_tanh"``, which computes the same in one
-  kernel;
+  *transformers_one_kernel_gelu*: the same with ``activation_function="gelu_pytorch_tanh"``: one kernel, same values;
 - *plain*: a plain PyTorch GPT-2 in the way of nanoGPT (``_plain_gpt.py``), written for this and not fetched;
-- *litgpt*: where it is installed. Its own pins contradict ours, and it has no GPT-2 form: head untied, rotary positions.
-  Installed beside ours: ``pip install --no-deps litgpt==0.5.13 lightning jsonargparse docstring-parser typeshed-client``.
+- *litgpt*: where it is installed. It has no GPT-2 form (head untied, rotary positions), and its pins contradict ours: so
+  it is installed without them: ``pip install --no-deps litgpt==0.5.13 lightning jsonargparse docstring-parser
+  typeshed-client``.
 
-All but litgpt start from one GPT-2 folder, read the same tokens and reach the same losses, which is checked here for
-every step and in ``tests/unit/test_training_step.py`` for the weights too. Each side has a process of its own, for how
-memory is kept is a matter of the whole process; they stay alive and take turns, block by block, and a round gives one pair of
-each with *mtl*. Two clocks: processor time, and wall time, which neighbours disturb far more.
+All but litgpt start from one GPT-2 folder and read the same tokens. Ours and transformers reach the same losses, which
+is checked here for every step, and in ``tests/unit/test_training_step.py`` for the weights too. Each side has a process
+of its own, for how memory is kept is a matter of the whole process; they stay alive and take turns, block by block, and
+a round gives one pair of each with *mtl*. Two clocks: processor time, and wall time, which neighbours disturb far more.
 
-``precision=32`` and ``bf16`` put all sides under the same; ``auto`` puts ours under what ``trainer.precision=auto`` picks
-here, and the peers under float32, their default on a CPU. Where that is float32 too, it would be the first again and is left out.
+``precision=32`` and ``bf16`` put all sides under the same; ``auto`` puts ours under what ``trainer.precision=auto``
+picks here, and the peers under float32, their default on a CPU. Where that is float32 too, it is left out.
 
-Share of peak: tokens/s times (6 N + 12 L D T), over the speed of a product of 2048 x 2048 matrices in the same precision
-and rounds; N are the weights of the blocks and one vocabulary matrix, T counts full attention. Labels at a quarter do less
-than that, so they have none. Peak memory is the highest resident size of the side's process, libraries included; what stood
-before the side was built (interpreter and libraries) is beside it.
+Share of peak: tokens/s times (6 N + 12 L D T), over the speed of a product of 2048 x 2048 matrices in the same
+precision and rounds; N are the weights of the blocks and one vocabulary matrix, T counts full attention. Labels at a
+quarter do less than that, so they have none. Peak memory is the highest resident size of the side's process; in
+brackets what it was before the side was built, interpreter and libraries alone.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ PEERS = {"transformers": "transformers", "litgpt": "litgpt"}
 CLOCKS = ("processor", "wall")
 PRODUCTS = 3
 """Of big matrices, in a turn of the peak."""
-OTHER_WORK = ("mtl_quarter_labels", "litgpt")
+OTHER_WORK = ("mtl_quarter_labels", "plain", "litgpt")
 """Sides whose losses are none of those of the others."""
 TOLERANCES = {"32": 1e-4, "bf16": 0.02, "auto": 0.02}
 """By how much losses may differ, relative: by the order of sums; by the digits of bf16."""
@@ -119,7 +119,9 @@ def present(names: Sequence[str]) -> tuple[list[str], list[str]]:
             raise unknown_name("side", name, SIDES, where="command line: sides=")
     needed = {name: PEERS.get(name.partition("_")[0]) for name in names}
     missing = [
-        name for name, package in needed.items() if package and not importlib.util.find_spec(package)
+        name
+        for name, package in needed.items()
+        if package and not importlib.util.find_spec(package)
     ]
     return [name for name in names if name not in missing], missing
 
