@@ -132,10 +132,14 @@ class TrainerConfig:
     """Processes, one per device."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """Lightning strategy."""
-    precision: Literal["32", "bf16"] = "32"
-    """``32``: float32 everywhere, the parity mode. ``bf16``: autocast."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """``32``: float32 everywhere, the parity mode. ``bf16``: autocast. ``auto``: bf16 where it is faster, on GPUs that
+    have it and, from a width of 256 on, on CPUs that have it; which it was stands in the run's config."""
     threads: int | None = None
     """CPU threads per process; null leaves torch's choice."""
+    keep_memory: bool = True
+    """Keep freed memory for the next step (glibc only): faster, and the process stays as large as it was at its
+    largest."""
 
 
 @dataclass(frozen=True, kw_only=True)
