@@ -10,7 +10,7 @@ A step is forward, backward, AdamW and ``loss.item()``; no clipping, no dropout.
 - *transformers*: ``GPT2LMHeadModel`` with ``labels=`` and the fused AdamW of its Trainer;
   *transformers_one_kernel_gelu*: the same with ``activation_function="gelu_pytorch_tanh"``: one kernel, same values;
 - *plain*: a plain PyTorch GPT-2 in the way of nanoGPT (``_plain_gpt.py``), written for this and not fetched;
-- *litgpt*: where it is installed. It has no GPT-2 form (head untied, rotary positions), and its pins contradict ours: so
+- *litgpt*: where it is installed. It has no GPT-2 form (head untied, rotary positions). Its pins contradict ours, so
   it is installed without them: ``pip install --no-deps litgpt==0.5.13 lightning jsonargparse docstring-parser
   typeshed-client``.
 
@@ -46,9 +46,10 @@ from _training_sides import SIDES, Setting, load_peak
 from _turns import Turn, over, sides, spread, take_turns
 
 from mtl.config.errors import unknown_name
-from mtl.config.schema import DecoderConfig
+from mtl.config.schema import DecoderConfig, TrainerConfig
 from mtl.decoder.gpt import Decoder
 from mtl.decoder.huggingface import save_pretrained
+from mtl.learning.precision import settled
 
 
 @dataclass(frozen=True)
@@ -234,10 +235,10 @@ def shown(values: Mapping[str, float], form: str) -> str:
     return f"{median} ({low} to {high})"
 
 
-def bf16_pays() -> bool:
-    import torch
-
-    return bool(torch.cpu._is_avx512_bf16_supported())
+def picked(size: Size) -> str:
+    """What ``trainer.precision=auto`` picks here."""
+    auto = TrainerConfig(name="cpu", accelerator="cpu", precision="auto")
+    return settled(auto, size.decoder.width).precision
 
 
 def main(words: Sequence[str]) -> dict[str, Any]:
@@ -255,17 +256,16 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     print(f"{options['threads']} thread(s), load {about['load_before']:.1f}")
     for name in missing:
         print(f"{name} is left out: not installed")
-    precisions = options["precision"].split(",")
-    if "auto" in precisions and not bf16_pays():
-        print("auto is float32 on this processor, and left out")
-        precisions.remove("auto")
     print(
         "| decoder | precision | side | tokens/s, processor | mtl over it | tokens/s, wall "
         "| mtl over it | share of peak, processor | peak MB (of imports) |"
     )
     print("|" + "---|" * 9)
     for one in sizes:
-        for precision in precisions:
+        for precision in options["precision"].split(","):
+            if precision == "auto" and picked(one) == "32":
+                print(f"  auto is float32 for {one.decoder.name} on this processor")
+                continue
             case = measure(one, precision, names, options)
             result["cases"].append(case)
             print("\n".join(lines(case)), flush=True)
