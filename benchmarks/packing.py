@@ -4,8 +4,8 @@
     python benchmarks/packing.py decoder=tiny lengths=20:12 texts=256 pairs=3 threads=2
 
 All sides are the same strategy (hard sharing: a head at the last token of each text, four tasks of two to five
-classes), the same texts, the same batches of 64 drawn at random, AdamW; no clipping, no dropout. They differ in how the texts of
-a batch are laid:
+classes), the same texts, the same batches of 64 drawn at random, AdamW; no clipping, no dropout. They differ in how the
+texts of a batch are laid:
 
 - *packed*: ``mtl.data.batch.collate`` as ``mtl.fit`` calls it: texts one behind the other in rows as long as the
   longest text, under a block-diagonal mask; the last block computes what heads read;
@@ -13,9 +13,10 @@ a batch are laid:
   usual way. *padded, read alone*: the same, with the last block spared as above, so that packing stands alone.
 
 Lengths are log-normal with the given mean and standard deviation, rounded and held between 2 and 256. The sides take
-turns in one process, a pass over all batches each; the first pair warms up and is left out. All reach the same losses, which
-is checked in every pass. Batches are laid beforehand: in training a thread of its own does that. Share of real tokens:
-those of texts among all positions computed. Freed memory is kept (``mtl.decoder.allocator``), which serves both.
+turns in one process, a pass over all batches each; the first pair warms up and is left out. All reach the same losses,
+which is checked in every pass (at a learning rate so low that they stay together). Batches are laid beforehand: in
+training a thread of its own does that. Share of real tokens: those of texts among all positions computed. Freed memory
+is kept (``mtl.decoder.allocator``), which serves all.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ BATCH = 64
 """Texts of a step."""
 LONGEST = 256
 VOCABULARY = 8192
+LEARNING_RATE = 1e-6
 TOLERANCE = 1e-4
 """By how much the losses of a step may differ, relative: sums are taken in another order."""
 DEFAULTS = {
@@ -163,7 +165,7 @@ class Side:
 
     def __init__(self, strategy: Strategy, laid: Sequence[Batch]):
         self.strategy, self.laid = strategy, laid
-        self.optimizer = adamw(strategy, OptimizerConfig())
+        self.optimizer = adamw(strategy, OptimizerConfig(learning_rate=LEARNING_RATE))
 
     def losses(self, batch: Batch) -> Tensor:
         """(B,) losses as the strategy computes them."""
