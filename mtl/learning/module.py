@@ -96,6 +96,13 @@ class MultiTaskModule(pl.LightningModule):
         # Of the step: each piece with the number that seeded it.
         self._pieces: list[tuple[int, tuple[Batch, ...]]] = []
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of the hook it is in, 46 times a step; a module looks whether it is a parameter.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def on_fit_start(self) -> None:
         self.loss_sums = self.loss_sums.to(self.device)
 
