@@ -53,10 +53,10 @@ def timed(words: Sequence[str], status: int, cwd: Path) -> Clocks:
     )
 
 
-def first_step(cwd: Path, steps: int = 1) -> Clocks:
+def first_step(cwd: Path) -> Clocks:
     """From the command to the first line of metrics.jsonl, which is written when the first step is over."""
     run = Path(tempfile.mkdtemp(dir=cwd)) / "run"
-    words = [*FIT, f"budget.steps={steps}", "record.every=1", "evaluation.times=0", f"run_dir={run}"]
+    words = [*FIT, "record.every=1", f"run_dir={run}"]
     started = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, *words],
