@@ -38,6 +38,7 @@ from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.headed import HeadedStrategy
 from mtl.learning.heads import Heads
+from mtl.learning.seeding import reseed
 from mtl.learning.towers import (
     Stitched,
     approach_mean,
@@ -110,7 +111,7 @@ class SoftSharing(HeadedStrategy):
         for index in batch.task.unique().tolist():
             if self.training:
                 # Each tower draws its dropout from the step's start, as it would if its task were the only one.
-                torch.manual_seed(torch.initial_seed())
+                reseed(torch.initial_seed(), batch.task.device)
             own = self.heads.losses(self.decoder_of(self.tasks[index]), batch)
             losses = torch.where(batch.task == index, own, losses)
         return losses

@@ -5,6 +5,8 @@ Bounds are (S + 1,) positions: step s is ``bounds[s]`` to ``bounds[s + 1]``.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 
 POOL_BATCHES = 32
@@ -18,9 +20,14 @@ def cut(lengths: np.ndarray, limit: int) -> np.ndarray:
     A row longer than the limit is a step alone. Steps are evened out so that the last is no remainder of a few
     rows, which would move the weights as much as a full one.
     """
-    ends = np.cumsum(lengths)
+    ends = np.cumsum(lengths, dtype=np.int64)
     bounds = _greedy(ends, limit)
     below, above = 0, limit
+    if len(lengths):
+        # Steps of fewer tokens than the mean cannot be as few, unless rows longer than that are steps alone.
+        fewer = -(-int(ends[-1]) // (len(bounds) - 1)) - 1
+        if int(lengths.max()) <= fewer < limit:
+            below = fewer
     while above - below > 1:
         middle = (below + above) // 2
         tried = _greedy(ends, middle, most=len(bounds))
@@ -89,10 +96,11 @@ def whole_shares(wanted: np.ndarray, total: int) -> np.ndarray:
 
 def _greedy(ends: np.ndarray, limit: int, most: int | None = None) -> np.ndarray:
     """Fill each step as far as it goes; gives up beyond ``most`` bounds."""
+    view = memoryview(ends)  # one number of it costs less than one call of numpy
     bounds = [0]
     done = 0
-    while bounds[-1] < len(ends) and (most is None or len(bounds) <= most):
-        end = int(np.searchsorted(ends, done + limit, side="right"))
-        bounds.append(max(end, bounds[-1] + 1))
-        done = int(ends[bounds[-1] - 1])
+    while bounds[-1] < len(view) and (most is None or len(bounds) <= most):
+        begin = bounds[-1]
+        bounds.append(max(bisect_right(view, done + limit, lo=begin), begin + 1))
+        done = view[bounds[-1] - 1]
     return np.array(bounds, dtype=np.int64)

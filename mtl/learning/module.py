@@ -22,7 +22,11 @@ from mtl.learning.balance.methods import Balance, parameters_to_train
 from mtl.learning.balance.scalarizers import Scalarizer
 from mtl.learning.balance.step import BalancedStep
 from mtl.learning.schedule import adamw, multiplier
+from mtl.learning.seeding import reseed
 from mtl.learning.strategy import Strategy
+
+MOST_UNCOUNTED = 64
+"""Batches whose losses are kept before they are added to the sums, however seldom the record is written."""
 
 
 class NonFiniteLossError(UserError):
@@ -81,6 +85,9 @@ class MultiTaskModule(pl.LightningModule):
         self._names = [task.name for task in strategy.tasks]
         # No buffer: DistributedDataParallel would overwrite each device's sums with those of the first.
         self.loss_sums = torch.zeros(2, len(self._names))
+        # Of batches that are not in the sums yet: task, weight, terms and loss of their examples.
+        self._uncounted: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+        self._clipped: list[list[nn.Parameter]] | None = None
         self.balance = balance
         self._separate_for = separate
         self._separate = False
@@ -88,6 +95,13 @@ class MultiTaskModule(pl.LightningModule):
         self._balanced: BalancedStep | None = None
         # Of the step: each piece with the number that seeded it.
         self._pieces: list[tuple[int, tuple[Batch, ...]]] = []
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of the hook it is in, 46 times a step; a module looks whether it is a parameter.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def on_fit_start(self) -> None:
         self.loss_sums = self.loss_sums.to(self.device)
@@ -107,7 +121,7 @@ class MultiTaskModule(pl.LightningModule):
 
     def training_step(self, batches: tuple[Batch, ...], batch_index: int) -> Tensor:
         seed = self._step_seed(batch_index)
-        torch.manual_seed(seed)  # dropout, and whatever else a strategy draws
+        reseed(seed, self.device)
         first = not self._pieces
         self._pieces.append((seed, batches))
         # Weights are those of the whole step; Lightning averages over accumulated pieces and devices.
@@ -119,18 +133,15 @@ class MultiTaskModule(pl.LightningModule):
             losses = step.separately(batches)
         else:
             losses = [self.strategy.losses(batch).float() for batch in batches]
-        self._check_finite(batches, losses)
+        sums = [(loss * batch.weight).sum() for loss, batch in zip(losses, batches, strict=True)]
+        total = sums[0] if len(sums) == 1 else torch.stack(sums).sum()
+        self._check_finite(total, batches, losses)
         self._count(batches, losses)
         if step is not None and self._separate:
             return step.losses.sum()
         if step is not None:
-            return step.weighed(batches, losses, seed=self._balance_seed()) * pieces
-        return (
-            torch.stack(
-                [(loss * batch.weight).sum() for loss, batch in zip(losses, batches, strict=True)]
-            ).sum()
-            * pieces
-        )
+            total = step.weighed(batches, losses, seed=self._balance_seed())
+        return total if pieces == 1 else total * pieces
 
     def backward(self, loss: Tensor, *arguments: Any, **named: Any) -> None:
         """The gradients of a piece; with the last piece of a step under a balance, those of the step."""
@@ -143,14 +154,23 @@ class MultiTaskModule(pl.LightningModule):
                 raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
 
     def _count(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> None:
-        """Keep the losses for the record: of running text every token counts the same, as in its held-out loss."""
-        with torch.no_grad():
-            for batch, loss in zip(batches, losses, strict=True):
-                counted = (batch.weight > 0).float()
-                if self.strategy.reads == "corpus":
-                    counted *= batch.terms
-                self.loss_sums[0].index_add_(0, batch.task, loss.detach() * counted)
-                self.loss_sums[1].index_add_(0, batch.task, counted)
+        """Keep the losses for the record; they are summed when it is written, not in every step."""
+        for batch, loss in zip(batches, losses, strict=True):
+            self._uncounted.append((batch.task, batch.weight, batch.terms, loss.detach()))
+        if len(self._uncounted) >= MOST_UNCOUNTED:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Sums of the losses kept: of running text every token counts the same, as in its held-out loss."""
+        if not self._uncounted:
+            return
+        task, weight, terms, loss = map(torch.cat, zip(*self._uncounted, strict=True))
+        self._uncounted.clear()
+        counted = (weight > 0).float()
+        if self.strategy.reads == "corpus":
+            counted *= terms
+        self.loss_sums[0].index_add_(0, task, loss * counted)
+        self.loss_sums[1].index_add_(0, task, counted)
 
     def configure_gradient_clipping(
         self,
@@ -158,21 +178,24 @@ class MultiTaskModule(pl.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        limit = math.inf if gradient_clip_val is None else float(gradient_clip_val)
         sharded = getattr(self.trainer.model, "clip_grad_norm_", None)
         if sharded is not None:
-            norm = sharded(limit)
+            norm = sharded(math.inf if gradient_clip_val is None else float(gradient_clip_val))
         else:
-            # The size of a balance's own parameters is not that of the model's.
-            aside = {id(p) for p in parameters_to_train(self.balance)}
-            whole = [
-                p for group in optimizer.param_groups for p in group["params"] if id(p) not in aside
-            ]
-            groups = self.strategy.clipping_groups() or [whole]
-            norms = [torch.nn.utils.clip_grad_norm_(group, limit) for group in groups]
-            norm = torch.stack(norms).max()
-        if not torch.isfinite(norm):
+            if self._clipped is None:
+                self._clipped = self._clipping_groups(optimizer)
+            norms = [_clip(group, gradient_clip_val) for group in self._clipped]
+            norm = norms[0] if len(norms) == 1 else torch.stack(norms).max()
+        if not math.isfinite(norm.item()):
             raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
+
+    def _clipping_groups(self, optimizer: Optimizer) -> list[list[nn.Parameter]]:
+        """Parameters whose gradients are clipped together; the size of a balance's own is not that of the model's."""
+        aside = {id(p) for p in parameters_to_train(self.balance)}
+        whole = [
+            p for group in optimizer.param_groups for p in group["params"] if id(p) not in aside
+        ]
+        return self.strategy.clipping_groups() or [whole]
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         super().optimizer_step(*arguments, **named)
@@ -190,19 +213,23 @@ class MultiTaskModule(pl.LightningModule):
             return
         again = torch.zeros_like(step.losses)
         for seed, batches in self._pieces:
-            torch.manual_seed(seed)
+            reseed(seed, self.device)
             with self.trainer.precision_plugin.train_step_context():
                 losses = [self.strategy.losses(batch).float() for batch in batches]
             again += step.of_tasks(batches, losses)
         step.look_back(again, world=self.trainer.world_size)
 
-    def _check_finite(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> None:
+    def _check_finite(
+        self, total: Tensor, batches: Sequence[Batch], losses: Sequence[Tensor]
+    ) -> None:
         """All devices raise together, each with the rows of all, or none does."""
+        world = self.trainer.world_size
+        if world == 1 and math.isfinite(total.item()):
+            return  # then so is each loss that counts
         finite = [
             torch.isfinite(loss) | (batch.weight == 0)
             for batch, loss in zip(batches, losses, strict=True)
         ]
-        world = self.trainer.world_size
         ok = torch.cat(finite).all()
         if world > 1:
             ok = ok.float()
@@ -258,6 +285,7 @@ class MultiTaskModule(pl.LightningModule):
     def gathered_loss_sums(self) -> Tensor:
         """(W, 2, K) sums of losses and numbers of what they are of (examples, tokens of running text) per task since
         the last ``pop_losses``, of each of W devices."""
+        self._add_up()
         sums = [torch.empty_like(self.loss_sums) for _ in range(self.trainer.world_size)]
         if len(sums) > 1:
             torch.distributed.all_gather(sums, self.loss_sums)
@@ -285,6 +313,14 @@ class MultiTaskModule(pl.LightningModule):
 
     def _step_seed(self, batch_index: int) -> int:
         return _number(f"{self._seed}/dropout/{self.global_step}/{batch_index}/{self.global_rank}")
+
+
+def _clip(parameters: list[nn.Parameter], limit: int | float | None) -> Tensor:
+    """() norm of the gradients before they are clipped; null only measures."""
+    if limit is None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
+    return torch.nn.utils.clip_grad_norm_(parameters, float(limit))
 
 
 def _number(text: str) -> int:

@@ -13,6 +13,7 @@ from mtl.learning.balance.gradients import Aggregation
 from mtl.learning.balance.methods import Balance
 from mtl.learning.balance.rows import Rows
 from mtl.learning.balance.scalarizers import Scalarizer
+from mtl.learning.seeding import reseed
 from mtl.learning.strategy import Strategy
 
 
@@ -57,7 +58,7 @@ class BalancedStep:
         assert isinstance(self.balance, Scalarizer)
         of_task = self.of_tasks(batches, losses)
         self.losses += of_task.detach()
-        torch.manual_seed(seed)
+        reseed(seed, self._device)
         self.weights = self.balance.weights(of_task.detach(), self.present)
         return (self.weights * of_task).sum()
 
@@ -88,7 +89,7 @@ class BalancedStep:
         if self.rows is not None:
             if not self.rows.finite():
                 return False
-            torch.manual_seed(seed)
+            reseed(seed, self._device)
             self._combine(self.rows)
         if isinstance(self.balance, Scalarizer):
             self.balance.finish(self.losses, self.present)
