@@ -355,10 +355,11 @@ def test_draws_of_a_step_follow_from_its_seed_alone():
         found = []
         for seed, noise in itertools.product((1, 2), (0, 1)):
             model = Quadratic([[0.0, 0.0]] * 3)
+            model.shared = nn.Parameter(torch.zeros(50))
             step = BalancedStep(made(BY_NAME[name]), model, separate=True)
             step.begin([0, 1, 2])
-            step.rows.rows = rows.clone()
-            step.rows.shared, step.rows.used = [nn.Parameter(torch.zeros(50))], torch.ones(1)
+            for task, row in enumerate(rows):
+                step.rows.add(task, row @ model.shared)
             torch.manual_seed(noise)
             assert step.finish(seed=seed, world=1)
             found.append(step.rows.shared[0].grad)
