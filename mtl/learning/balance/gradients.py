@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 BLOCK = 8192
-"""Coordinates that are treated at once where each stands alone."""
+"""Columns of a block on a CPU: so many of all rows stay in its cache."""
 
 
 class Aggregation(nn.Module):
@@ -35,7 +35,7 @@ class Aggregation(nn.Module):
         :param present: (K,) bool, the tasks that the step has.
         :return: (P,) direction; (K,) weights, None for a method without.
         """
-        gramian = rows @ rows.T
+        gramian = torch.stack([part @ part.T for part in _blocks(rows)]).sum(0)
         heard = present & (gramian.diagonal() > 0)
         count = int(heard.sum())
         if count < 2:
@@ -57,23 +57,34 @@ class Aggregation(nn.Module):
 
 
 class GradientDropout(Aggregation):
-    """GradDrop (Chen et al., NeurIPS 2020): no combination of the rows, each coordinate has a sign of its own."""
+    """GradDrop (Chen et al., NeurIPS 2020, algorithm 1): of each coordinate the positive parts of the rows are kept,
+    or the negative ones, drawn by their share. TorchJD's, with what is kept summed at once.
+    """
 
     def __init__(self) -> None:
-        from torchjd.aggregation import GradDrop
-
-        super().__init__(GradDrop())
+        super().__init__(nn.Identity())
 
     @torch.no_grad()
     def direction(self, rows: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
-        lengths = torch.stack(torch._foreach_norm(list(rows)))
-        heard = present & (lengths > 0)
+        heard = present & (torch.stack(torch._foreach_norm(list(rows))) > 0)
         if int(heard.sum()) < 2:
             return rows[heard].sum(0), heard.to(rows.dtype)
         matrix = rows if bool(heard.all()) else rows[heard]
-        # Coordinate by coordinate all along: on a CPU in blocks whose intermediate results stay in the cache.
-        block = BLOCK if rows.device.type == "cpu" else rows.shape[1]
-        return torch.cat([self.aggregator(part) for part in matrix.split(block, dim=1)]), None
+        return torch.cat([_one_sign(part) for part in _blocks(matrix)]), None
+
+
+def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
+    """The columns of (K, P) in blocks; on a device that is not the CPU all together."""
+    return rows.split(BLOCK if rows.device.type == "cpu" else rows.shape[1], dim=1)
+
+
+def _one_sign(matrix: Tensor) -> Tensor:
+    """(n,) sum of the entries of one sign in each column of (m, n), the sign drawn."""
+    total, size = matrix.sum(0), matrix.abs().sum(0)
+    purity = 0.5 * (1 + total / size)  # not a number in a column of zeros, which is neither above nor below
+    drawn = torch.rand_like(total)
+    negative = torch.where(purity < drawn, total - size, 0)
+    return torch.where(purity > drawn, total + size, negative) / 2
 
 
 class GradientVaccine(Aggregation):
