@@ -32,6 +32,11 @@ from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import LAST, Scored, StepDone, Supervisor
 
 
+ROW_TOKENS = 96
+"""Least width of a packed row where each task has a batch of its own: a task of short texts alone would have many
+narrow rows, which attention kernels are slow at."""
+
+
 @dataclass(frozen=True)
 class Listener:
     """Who is told what during training; called on the first device alone, but for ``score`` and ``diagnose``."""
@@ -86,6 +91,7 @@ class TrainingData(pl.LightningDataModule):
     def train_dataloader(self) -> TrainLoader:
         assert self.trainer is not None
         pieces = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        separate = separate_gradients(self._balance, pieces)
         return TrainLoader(
             self._stores,
             self._plan,
@@ -96,7 +102,8 @@ class TrainingData(pl.LightningDataModule):
             world=self.trainer.world_size,
             accumulate=self.trainer.accumulate_grad_batches,
             tight=self._tight,
-            apart=self._apart or separate_gradients(self._balance, pieces),
+            apart=self._apart or separate,
+            row_tokens=ROW_TOKENS if separate else 0,
         )
 
 

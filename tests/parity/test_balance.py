@@ -12,13 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torchjd.aggregation import GradDrop
 from torchjd.autojac import mtl_backward
 
 from mtl.config.schema import BalanceConfig, DecoderConfig
 from mtl.config.strategies import load_strategy_class
 from mtl.data.batch import collate
 from mtl.decoder.gpt import Decoder
-from mtl.learning.balance.gradients import Aggregation
+from mtl.learning.balance.gradients import BLOCK, Aggregation
 from mtl.learning.balance.methods import make_balance
 from mtl.learning.balance.step import BalancedStep
 from mtl.learning.readout import hidden_states
@@ -210,19 +211,19 @@ def test_every_direction_is_finite_at_every_scale(config, tasks, seed, exponent)
     assert np.isfinite(direction(config, rows.astype(np.float32).tolist())).all()
 
 
-def built(name: str):
+def built(name: str, tasks=TASKS):
     strategy = load_strategy_class(name)()
-    vocabulary = base_vocabulary().with_special(strategy.special_tokens(TASKS))
+    vocabulary = base_vocabulary().with_special(strategy.special_tokens(tasks))
     shape = DecoderConfig(name="micro", layers=2, width=32, heads=2, context=CONTEXT)
     decoder = Decoder(shape, vocabulary.size, seed=1)
-    strategy.build(decoder, TASKS, vocabulary, seed=2)
+    strategy.build(decoder, tasks, vocabulary, seed=2)
     return strategy.train()
 
 
 def batches(strategy, rows=3):
     """Of each task, with weights that sum to 1 over its rows."""
     made = []
-    for index, task in enumerate(TASKS):
+    for index, task in enumerate(strategy.tasks):
         encoded = [
             strategy.encode(example, task, strategy.vocabulary, CONTEXT, "train")[0]
             for example in examples(task, rows)
@@ -231,22 +232,30 @@ def batches(strategy, rows=3):
     return made
 
 
-def test_rows_are_those_of_mtl_backward():
-    """With heads, all paths from a loss to the trunk go through the hidden states."""
-    strategy = built("hard_sharing")
-    step = BalancedStep(made(BY_NAME["mgda"], len(TASKS)), strategy, separate=True)
+@pytest.mark.parametrize("name", ["hard_sharing", "mixed_batch"])
+@pytest.mark.parametrize("count", [2, 4, 8])
+def test_rows_are_those_of_mtl_backward(name, count):
+    """With heads, all paths from a loss to the trunk go through the hidden states; a second step forgets the first."""
+    tasks = [
+        replace(task, config=replace(task.config, name=f"task{i}"))
+        for i, task in enumerate(itertools.islice(itertools.cycle(TASKS), count))
+    ]
+    strategy = built(name, tasks)
+    step = BalancedStep(made(BY_NAME["mgda"], count), strategy, separate=True)
+    step.begin(range(count))
+    step.separately(batches(strategy, rows=2))
     parts = batches(strategy)
-    step.begin(range(len(TASKS)))
+    step.begin(range(count))
     step.separately(parts)
     rows = step.rows
 
     features, losses = [], []
     for index, batch in enumerate(parts):
         hidden = hidden_states(strategy.decoder, batch)
-        found = strategy.heads._task_losses(TASKS[index], index, hidden, batch)
+        found = strategy.heads._task_losses(tasks[index], index, hidden, batch)
         features.append(hidden)
         losses.append((found * batch.weight).sum())
-    own = [list(strategy.own_parameters(task)) for task in TASKS]
+    own = [list(strategy.own_parameters(task)) for task in tasks]
     used = list(itertools.compress(rows.shared, rows.used.tolist()))
     mtl_backward(losses, features, tasks_params=own, shared_params=used, parallel_chunk_size=1)
     jacobian = torch.cat([p.jac.flatten(1) for p in used], dim=1)
@@ -257,6 +266,34 @@ def test_rows_are_those_of_mtl_backward():
     for task, parameters in enumerate(own):
         gradients = torch.cat([p.grad.flatten() for p in parameters])
         torch.testing.assert_close(rows.own_rows[task], gradients, atol=1e-6, rtol=0)
+
+
+def test_the_row_of_a_task_that_a_step_lacks_is_zero():
+    strategy = built("hard_sharing")
+    step = BalancedStep(made(BY_NAME["mgda"], len(TASKS)), strategy, separate=True)
+    step.begin(range(len(TASKS)))
+    step.separately(batches(strategy))
+    step.begin([1])
+    step.separately(batches(strategy)[1:2])
+    assert step.finish(seed=0, world=1)
+    assert [bool(row.any()) for row in step.rows.rows] == [i == 1 for i in range(len(TASKS))]
+    assert not step.rows.own_rows[0].any()
+
+
+@pytest.mark.parametrize("size", [64, 3 * BLOCK + 5])
+def test_sign_dropout_is_torchjds(size):
+    """In one block from the same draws; in several each coordinate is still what is kept of one sign."""
+    rows = torch.randn(4, size)
+    rows[:, 5] = 0
+    balance = made(BY_NAME["graddrop"], 4)
+    torch.manual_seed(3)
+    found, _ = balance.direction(rows, torch.ones(4, dtype=torch.bool))
+    torch.manual_seed(3)
+    if size <= BLOCK:
+        torch.testing.assert_close(found, GradDrop()(rows))
+    positive, negative = rows.clamp_min(0).sum(0), rows.clamp_max(0).sum(0)
+    nearest = torch.minimum((found - positive).abs(), (found - negative).abs())
+    assert nearest.max() < 1e-5
 
 
 @pytest.mark.parametrize("name", ["hard_sharing", "task_signal"])
@@ -355,10 +392,11 @@ def test_draws_of_a_step_follow_from_its_seed_alone():
         found = []
         for seed, noise in itertools.product((1, 2), (0, 1)):
             model = Quadratic([[0.0, 0.0]] * 3)
+            model.shared = nn.Parameter(torch.zeros(50))
             step = BalancedStep(made(BY_NAME[name]), model, separate=True)
             step.begin([0, 1, 2])
-            step.rows.rows = rows.clone()
-            step.rows.shared, step.rows.used = [nn.Parameter(torch.zeros(50))], torch.ones(1)
+            for task, row in enumerate(rows):
+                step.rows.add(task, row @ model.shared)
             torch.manual_seed(noise)
             assert step.finish(seed=seed, world=1)
             found.append(step.rows.shared[0].grad)

@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, nn
 
 
+BLOCK = 8192
+"""Columns of a block on a CPU: so many of all rows stay in its cache."""
+
+
 class Aggregation(nn.Module):
     """One of TorchJD's aggregators over the tasks that a step has.
 
@@ -31,28 +35,56 @@ class Aggregation(nn.Module):
         :param present: (K,) bool, the tasks that the step has.
         :return: (P,) direction; (K,) weights, None for a method without.
         """
-        heard = present & (rows != 0).any(1)
+        gramian = torch.stack([part @ part.T for part in _blocks(rows)]).sum(0)
+        heard = present & (gramian.diagonal() > 0)
         count = int(heard.sum())
         if count < 2:
             return rows[heard].sum(0), heard.to(rows.dtype)
-        matrix = rows if count == len(rows) else rows[heard]
-        found = self.weights(matrix, heard.nonzero().flatten().cpu())
-        if found is None:
-            return self.aggregator(matrix), None
-        found = found.to(rows.device)
+        # On the CPU: these are small loops, which a device would run one kernel at a time.
+        found = self.weights(gramian[heard][:, heard].cpu(), heard.nonzero().flatten().cpu())
         weights = rows.new_zeros(len(rows))
-        weights[heard] = found
-        return found @ matrix, weights
+        weights[heard] = found.to(weights)
+        return weights @ rows, weights
 
-    def weights(self, matrix: Tensor, heard: Tensor) -> Tensor | None:
+    def weights(self, gramian: Tensor, heard: Tensor) -> Tensor:
         """(m,) weights of the rows.
 
-        :param matrix: (m, P) rows of the tasks that are heard, m at least 2.
+        :param gramian: (m, m) inner products of the rows of the tasks that are heard, m at least 2.
         :param heard: (m,) indices of these tasks.
         """
-        weighting = getattr(self.aggregator, "gramian_weighting", None)
-        # On the CPU: these are small loops, which a device would run one kernel at a time.
-        return None if weighting is None else weighting((matrix @ matrix.T).cpu())
+        found: Tensor = self.aggregator.gramian_weighting(gramian)  # type: ignore[operator]
+        return found
+
+
+class GradientDropout(Aggregation):
+    """GradDrop (Chen et al., NeurIPS 2020, algorithm 1): of each coordinate the positive parts of the rows are kept,
+    or the negative ones, drawn by their share. TorchJD's, with what is kept summed at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
+
+    @torch.no_grad()
+    def direction(self, rows: Tensor, present: Tensor) -> tuple[Tensor, Tensor | None]:
+        heard = present & (torch.stack(torch._foreach_norm(list(rows))) > 0)
+        if int(heard.sum()) < 2:
+            return rows[heard].sum(0), heard.to(rows.dtype)
+        matrix = rows if bool(heard.all()) else rows[heard]
+        return torch.cat([_one_sign(part) for part in _blocks(matrix)]), None
+
+
+def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
+    """The columns of (K, P) in blocks; on a device that is not the CPU all together."""
+    return rows.split(BLOCK if rows.device.type == "cpu" else rows.shape[1], dim=1)
+
+
+def _one_sign(matrix: Tensor) -> Tensor:
+    """(n,) sum of the entries of one sign in each column of (m, n), the sign drawn."""
+    total, size = matrix.sum(0), matrix.abs().sum(0)
+    purity = 0.5 * (1 + total / size)  # not a number in a column of zeros, which is neither above nor below
+    drawn = torch.rand_like(total)
+    negative = torch.where(purity < drawn, total - size, 0)
+    return torch.where(purity > drawn, total + size, negative) / 2
 
 
 class GradientVaccine(Aggregation):
@@ -70,13 +102,13 @@ class GradientVaccine(Aggregation):
         super().__init__(GradVac(beta))
         self.register_buffer("targets", torch.zeros(tasks, tasks))
 
-    def weights(self, matrix: Tensor, heard: Tensor) -> Tensor | None:
+    def weights(self, gramian: Tensor, heard: Tensor) -> Tensor:
         # TorchJD forgets its targets whenever the number of rows changes, so they are lent to it for each call.
         weighting: Any = self.aggregator.gramian_weighting
         pairs = torch.meshgrid(heard, heard, indexing="ij")
-        weighting._phi_t = self.targets.cpu()[pairs].to(matrix.dtype)
-        weighting._state_key = (len(matrix), matrix.dtype)
-        found = super().weights(matrix, heard)
+        weighting._phi_t = self.targets.cpu()[pairs].to(gramian.dtype)
+        weighting._state_key = (len(gramian), gramian.dtype)
+        found = super().weights(gramian, heard)
         self.targets[pairs] = weighting._phi_t.to(self.targets)
         self.aggregator.reset()  # type: ignore[operator]
         return found
@@ -100,11 +132,11 @@ class Nash(Aggregation):
         self._max_norm = max_norm
         self.register_buffer("last", torch.ones(tasks, dtype=torch.float64))
 
-    def weights(self, matrix: Tensor, heard: Tensor) -> Tensor | None:
+    def weights(self, gramian: Tensor, heard: Tensor) -> Tensor:
         from torchjd.aggregation import NashMTL
 
         # The number of tasks is part of TorchJD's problem: one for each number, all starting from what is kept here.
-        count = len(matrix)
+        count = len(gramian)
         if count not in self._of_size:
             self._of_size[count] = NashMTL(count, self._max_norm)
         weighting = self._of_size[count].weighting
@@ -113,6 +145,12 @@ class Nash(Aggregation):
             # Of cvxpy, on how fast it solves and how exactly.
             warnings.filterwarnings("ignore", "You are solving a parameterized problem")
             warnings.filterwarnings("ignore", "Solution may be inaccurate")
-            found = weighting(matrix)
+            found: Tensor = weighting(_root(gramian))
         self.last[heard] = torch.as_tensor(weighting.prvs_alpha).to(self.last)
         return found
+
+
+def _root(gramian: Tensor) -> Tensor:
+    """(m, m) rows with these inner products: as good as the long ones to a method that looks at nothing else."""
+    values, vectors = torch.linalg.eigh(gramian.double())
+    return (vectors * values.clamp_min(0).sqrt()).to(gramian.dtype)

@@ -11,7 +11,12 @@ from torch import nn
 
 from mtl.config.errors import UserError, raise_all
 from mtl.config.schema import BalanceConfig, FitConfig
-from mtl.learning.balance.gradients import Aggregation, GradientVaccine, Nash
+from mtl.learning.balance.gradients import (
+    Aggregation,
+    GradientDropout,
+    GradientVaccine,
+    Nash,
+)
 from mtl.learning.balance.scalarizers import (
     FAMO,
     DynamicAverage,
@@ -140,7 +145,7 @@ METHODS: dict[str, Method | None] = {
             len(setting.tasks), beta=_given("beta", setting.config.beta)
         )
     ),
-    "graddrop": _of_gradients(_aggregator("GradDrop")),
+    "graddrop": _of_gradients(lambda setting: GradientDropout()),
 }
 """None: the losses are added as the strategy's reduction weighs them."""
 
@@ -171,6 +176,13 @@ def separate_gradients(config: BalanceConfig | None, pieces: int) -> bool:
     """
     method = None if config is None else METHODS[config.name]
     return method is not None and (method.gradients or (method.pieces and pieces > 1))
+
+
+def missing_solvers(name: str) -> list[str]:
+    """The packages a method needs that are not installed."""
+    method = METHODS[name]
+    solvers = () if method is None else method.solvers
+    return [package for package in solvers if importlib.util.find_spec(package) is None]
 
 
 def within_tasks(weigh: Weigh) -> Weigh:
@@ -230,8 +242,7 @@ def check_balance(config: FitConfig, strategy: Strategy) -> None:
                 hints=["use trainer=ddp"],
             )
         )
-    missing = [package for package in method.solvers if importlib.util.find_spec(package) is None]
-    if missing:
+    if missing := missing_solvers(name):
         errors.append(
             UserError(
                 f"{name} needs a solver that is not installed: {', '.join(missing)}",

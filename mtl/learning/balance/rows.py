@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +22,23 @@ class Rows:
         self.own = [
             [p for p in strategy.own_parameters(task) if p.requires_grad] for task in strategy.tasks
         ]
-        alone = {id(parameter) for own in self.own for parameter in own}
-        self.shared = [p for p in strategy.parameters() if p.requires_grad and id(p) not in alone]
+        self.shared = shared_parameters(strategy)
         where = self.shared[0] if self.shared else next(strategy.parameters())
         self.rows = where.new_zeros(len(self.own), sum(p.numel() for p in self.shared))
         self.own_rows = [where.new_zeros(sum(p.numel() for p in own)) for own in self.own]
         self.used = where.new_zeros(len(self.shared))
+        self._begun: set[int] = set()
 
     def clear(self) -> None:
-        """Begin a step."""
-        for tensor in self._all():
-            tensor.zero_()
+        """Begin a step. The first gradient of a task takes the place of what is left of the step before."""
+        self._begun.clear()
+        self.used.zero_()
+
+    def close(self) -> None:
+        """End a step: tasks without a gradient in it have 0."""
+        for task in set(range(len(self.own))) - self._begun:
+            self.rows[task].zero_()
+            self.own_rows[task].zero_()
 
     def add(self, task: int, loss: Tensor, *, keep_graph: bool = False) -> None:
         """Add the gradient of a part of a task's loss.
@@ -44,19 +51,27 @@ class Rows:
         )
         places = _split(self.rows[task], self.shared) + _split(self.own_rows[task], own)
         reached = [gradient is not None for gradient in found]
-        torch._foreach_add_(
-            list(itertools.compress(places, reached)), list(itertools.compress(found, reached))
-        )
+        gradients = list(itertools.compress(found, reached))
+        targets = list(itertools.compress(places, reached))
+        if task in self._begun:
+            torch._foreach_add_(targets, gradients)
+        else:
+            torch._foreach_copy_(targets, gradients)
+            for place in itertools.compress(places, map(operator.not_, reached)):
+                place.zero_()
+            self._begun.add(task)
         self.used += torch.tensor(reached[: len(self.shared)]).to(self.used)
 
     def reduce(self) -> None:
         """Sum over devices."""
-        for tensor in self._all():
-            torch.distributed.all_reduce(tensor)
+        for tensor in (self.rows, *self.own_rows, self.used):
+            if tensor.numel():
+                torch.distributed.all_reduce(tensor)
 
     def finite(self) -> bool:
-        """Whether all gradients are."""
-        return all(bool(torch.isfinite(tensor).all()) for tensor in self._all())
+        """Whether all gradients are, and their norms."""
+        norms = torch._foreach_norm([t for t in (*self.rows, *self.own_rows) if t.numel()])
+        return bool(torch.isfinite(torch.stack(norms)).all())
 
     def write(self, direction: Tensor, own: Tensor, present: Tensor) -> None:
         """Put a direction, and the own gradients, into ``.grad``. What no task present uses has none.
@@ -71,12 +86,15 @@ class Rows:
         ):
             parameter.grad = part if used else None
         for task in present.nonzero().flatten().tolist():
-            parts = _split(self.own_rows[task] * own[task], self.own[task])
+            parts = _split(self.own_rows[task].mul_(own[task]), self.own[task])
             for parameter, part in zip(self.own[task], parts, strict=True):
                 parameter.grad = part
 
-    def _all(self) -> list[Tensor]:
-        return [t for t in (self.rows, *self.own_rows, self.used) if t.numel()]
+
+def shared_parameters(strategy: Strategy) -> list[nn.Parameter]:
+    """What is trained and no task owns alone."""
+    alone = {id(p) for task in strategy.tasks for p in strategy.own_parameters(task)}
+    return [p for p in strategy.parameters() if p.requires_grad and id(p) not in alone]
 
 
 def _split(vector: Tensor, parameters: list[nn.Parameter]) -> list[Tensor]:

@@ -69,11 +69,13 @@ class BalancedStep:
         for batch in batches:
             losses = self.strategy.losses(batch).float()
             found.append(losses.detach())
-            of_task = self.of_tasks([batch], [losses])
-            self.losses += of_task.detach()
             tasks = batch.task[batch.weight > 0].unique().tolist()
+            weighed = losses * batch.weight
             for task in tasks:
-                self.rows.add(task, of_task[task], keep_graph=task != tasks[-1])
+                own = weighed if len(tasks) == 1 else weighed[batch.task == task]
+                loss = own.sum()
+                self.losses[task] += loss.detach()
+                self.rows.add(task, loss, keep_graph=task != tasks[-1])
         return found
 
     def finish(self, *, seed: int, world: int) -> bool:
@@ -82,6 +84,8 @@ class BalancedStep:
         :param seed: The same on all devices.
         :return: False, and nothing put anywhere, where a gradient of a task is not finite; on all devices alike.
         """
+        if self.rows is not None:
+            self.rows.close()
         if world > 1:
             torch.distributed.all_reduce(self.losses)
             if self.rows is not None:
