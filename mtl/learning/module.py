@@ -22,6 +22,7 @@ from mtl.learning.balance.methods import Balance, parameters_to_train
 from mtl.learning.balance.scalarizers import Scalarizer
 from mtl.learning.balance.step import BalancedStep
 from mtl.learning.schedule import adamw, multiplier
+from mtl.learning.sharding import drop_gradients_of_nothing, is_sharded, shard, whole_value
 from mtl.learning.strategy import Strategy
 
 
@@ -89,6 +90,10 @@ class MultiTaskModule(pl.LightningModule):
         # Of the step: each piece with the number that seeded it.
         self._pieces: list[tuple[int, tuple[Batch, ...]]] = []
 
+    def configure_model(self) -> None:
+        if self.device_mesh is not None and not is_sharded(self.strategy):
+            shard(self.strategy, self.device_mesh["data_parallel"])
+
     def on_fit_start(self) -> None:
         self.loss_sums = self.loss_sums.to(self.device)
 
@@ -136,8 +141,11 @@ class MultiTaskModule(pl.LightningModule):
         """The gradients of a piece; with the last piece of a step under a balance, those of the step."""
         if not self._separate:
             super().backward(loss, *arguments, **named)
-        whole = len(self._pieces) == self.trainer.accumulate_grad_batches
-        if self._balanced is not None and whole:
+        if len(self._pieces) < self.trainer.accumulate_grad_batches:
+            return
+        if is_sharded(self.strategy):
+            drop_gradients_of_nothing(self.strategy)
+        if self._balanced is not None:
             world = self.trainer.world_size
             if not self._balanced.finish(seed=self._balance_seed(), world=world):
                 raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
@@ -159,18 +167,14 @@ class MultiTaskModule(pl.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         limit = math.inf if gradient_clip_val is None else float(gradient_clip_val)
-        sharded = getattr(self.trainer.model, "clip_grad_norm_", None)
-        if sharded is not None:
-            norm = sharded(limit)
-        else:
-            # The size of a balance's own parameters is not that of the model's.
-            aside = {id(p) for p in parameters_to_train(self.balance)}
-            whole = [
-                p for group in optimizer.param_groups for p in group["params"] if id(p) not in aside
-            ]
-            groups = self.strategy.clipping_groups() or [whole]
-            norms = [torch.nn.utils.clip_grad_norm_(group, limit) for group in groups]
-            norm = torch.stack(norms).max()
+        # The size of a balance's own parameters is not that of the model's.
+        aside = {id(p) for p in parameters_to_train(self.balance)}
+        whole = [
+            p for group in optimizer.param_groups for p in group["params"] if id(p) not in aside
+        ]
+        groups = self.strategy.clipping_groups() or [whole]
+        norms = [whole_value(torch.nn.utils.clip_grad_norm_(group, limit)) for group in groups]
+        norm = torch.stack(norms).max()
         if not torch.isfinite(norm):
             raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
 
