@@ -136,6 +136,9 @@ class TrainerConfig:
     """``32``: float32 everywhere, the parity mode. ``bf16``: autocast."""
     threads: int | None = None
     """CPU threads per process; null leaves torch's choice."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the decoder's blocks for training. ``auto``: on a GPU, where a run is long enough to save more time than
+    compiling takes; what was decided stands in the run's log."""
 
 
 @dataclass(frozen=True, kw_only=True)

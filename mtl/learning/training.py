@@ -31,6 +31,7 @@ from mtl.learning.balance.methods import (
     separate_gradients,
     within_tasks,
 )
+from mtl.learning.compilation import compiled, decide, eager
 from mtl.learning.interruption import interruptions
 from mtl.learning.module import MultiTaskModule
 from mtl.learning.reduction import reduction
@@ -52,6 +53,8 @@ class Listener:
     scored: Callable[[int, int, float], None] | None = None
     """(finished steps, tokens, what selects), after each scoring of the selection split. What it raises ends the
     training."""
+    say: Callable[[str], None] | None = None
+    """A line on how this training is done, before it begins."""
     diagnose: Callable[[int], Mapping[str, float]] | None = None
     """Measures something every ``diagnostics.every`` steps, from the number of finished steps; on every device."""
 
@@ -155,9 +158,18 @@ def train(
         tasks_from=lambda start: (np.unique(step.tasks) for step in plan.steps(start)),
     )
 
+    decision = decide(config.trainer, strategy, steps=steps, tokens=int(tokens_after[-1]))
+    if listener.say is not None:
+        listener.say(str(decision))
+
     def score() -> Scored:
-        with whole_weights(trained, strategy):
+        with whole_weights(trained, strategy), eager(decision):
             return listener.score()
+
+    def diagnose(step: int) -> Mapping[str, float]:
+        assert listener.diagnose is not None
+        with eager(decision):
+            return listener.diagnose(step)
 
     times = config.evaluation.times
     supervisor = Supervisor(
@@ -170,12 +182,17 @@ def train(
         save_every=config.record.checkpoint_every,
         step_done=listener.step_done,
         scored=listener.scored,
-        diagnose=listener.diagnose,
+        diagnose=None if listener.diagnose is None else diagnose,
         diagnose_every=config.diagnostics.every,
         per_task=config.evaluation.per_task and strategy.reads == "tasks" and len(tasks) > 1,
     )
     group = nullcontext() if more_follow else process_group_ended()
-    with _quiet_lightning(), interruptions(supervisor.signalled), group:
+    with (
+        _quiet_lightning(),
+        interruptions(supervisor.signalled),
+        group,
+        compiled(trained, decision),
+    ):
         trainer = make_trainer(
             config, steps, supervisor, _devices(config.trainer, trained, module.balance)
         )
@@ -248,13 +265,20 @@ def check_devices(config: TrainerConfig) -> None:
 def check_sharding(config: TrainerConfig, strategy: Strategy) -> None:
     """Whether a strategy can train on parameters that are split over devices.
 
-    :raises UserError: it moves whole parameters itself after each step, or torch is too old to split them.
+    :raises UserError: it moves whole parameters itself after each step, torch is too old to split them, or they are to
+        be compiled too.
     """
     if config.strategy == "fsdp" and not can_shard():
         raise UserError(
             f"this torch ({torch.__version__}) cannot split parameters that only some devices use",
             where=f"trainer={config.name}",
             hints=["pip install 'torch>=2.13'", "trainer=ddp"],
+        )
+    if config.strategy == "fsdp" and config.compile == "always":
+        raise UserError(
+            "blocks whose parameters are split over devices are not compiled",
+            where=f"trainer={config.name} trainer.compile=always",
+            hints=["trainer.compile=auto", "trainer=ddp"],
         )
     if config.strategy == "fsdp" and type(strategy).after_step is not Strategy.after_step:
         raise UserError(

@@ -221,7 +221,7 @@ def assert_close(one, other, tolerance=1e-5):
     )
     assert [line.keys() for line in first] == [line.keys() for line in second]
     for mine, theirs in zip(first, second, strict=True):
-        assert mine == pytest.approx(theirs, abs=tolerance, rel=tolerance)
+        assert mine == pytest.approx(theirs, abs=tolerance, rel=tolerance), (mine, theirs)
     weights = checkpoint(one)["state_dict"], checkpoint(other)["state_dict"]
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():

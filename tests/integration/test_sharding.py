@@ -13,11 +13,12 @@ from mtl import fit
 
 COMMON = [
     *fitting.SMALL,
-    "budget.steps=6",
+    "budget.steps=8",
     "record.every=1",
     "record.checkpoint_every=3",
     "evaluation.rows=4",
     "evaluation.selection_rows=4",
+    "evaluation.times=1",
     "optimizer.learning_rate=1e-3",
     # Adam divides a gradient by its own size: where that is nothing but rounding, a small epsilon makes it a step.
     "optimizer.epsilon=1e-4",
