@@ -109,7 +109,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, TaskScores]:
                     )
                     found["parts"] = {name: part.as_summary() for name, part in parts.items()}
             scores[task.name] = cast("TaskScores", found)
-            recorded = config.split == "report" and task.name in model.known
+            recorded = config.split == model.split and task.name in model.known
             if split is whole and not recorded and model.folder is not None and _is_plain(config):
                 save_answers(model.folder, task, split, answers)
     if config.out is not None:
@@ -139,6 +139,8 @@ class _Model:
     folder: RunFolder | None
     known: Mapping[str, TaskConfig]
     """Definitions of the tasks of its run."""
+    split: str | None = None
+    """The split whose answers its run wrote down itself."""
 
     @property
     def recorded(self) -> list[str]:
@@ -178,7 +180,9 @@ def _model(config: EvaluateConfig) -> _Model:
         cache=config.data.cache or fitted.data.cache,
     )
     known = {name: fitted.task[name] for name in fitted.tasks}
-    return _Model(restored, data, seed=fitted.seed, folder=folder, known=known)
+    return _Model(
+        restored, data, seed=fitted.seed, folder=folder, known=known, split=fitted.evaluation.split
+    )
 
 
 def _tasks(config: EvaluateConfig, model: _Model) -> list[tuple[Task, Split]]:

@@ -30,11 +30,13 @@ from mtl.claiming import (
 from mtl.config.errors import Interrupted, Stopped, UserError
 from mtl.config.schema import FitConfig
 from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.allocator import keep_freed_memory
 from mtl.ending import Ending, final_split
 from mtl.learning.balance.methods import check_balance, check_shared
 from mtl.learning.conflict import check_conflict, make_conflict
 from mtl.learning.interruption import interrupt, interruptions
 from mtl.learning.module import NonFiniteLossError
+from mtl.learning.precision import settled
 from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import BEST, LAST, drop_own_checkpoints
 from mtl.learning.training import (
@@ -86,6 +88,7 @@ def fit(
 
 
 def _fit(config: FitConfig, watch: Watch | None, nested: Nested | None) -> Run | None:
+    config = replace(config, trainer=settled(config.trainer, config.decoder.width))
     folder = occupied_folder(config)
     if folder is not None and folder.finished and is_first():
         return Run(folder.path)
@@ -98,9 +101,10 @@ def _fit(config: FitConfig, watch: Watch | None, nested: Nested | None) -> Run |
             check_balance(config, strategy)
             for name in config.tasks:
                 check_metrics(config.task[name])
+        keeps_memory = config.trainer.keep_memory and keep_freed_memory()
         fitting = _Fitting(config, strategy, progress, watch, nested)
         folder = folder or new_folder(config)
-        fitting.run(folder)
+        fitting.run(folder, keeps_memory)
     return Run(folder.path) if is_first() else None
 
 
@@ -138,7 +142,10 @@ class _Fitting:
             if part.budget == "shared":
                 check_shared(config, part.strategy)
 
-    def run(self, folder: RunFolder) -> None:
+    def run(self, folder: RunFolder, keeps_memory: bool) -> None:
+        """
+        :param keeps_memory: For the log: whether freed memory stays with the process.
+        """
         config = self.config
         resume = any(folder.path.glob(f"**/{LAST}"))
         tracker = make_tracker(
@@ -150,6 +157,10 @@ class _Fitting:
             if is_first():
                 word = "resumed" if resume else "started"
                 folder.say(f"{word}: {config.strategy['name']}, seed {config.seed}")
+                folder.say(
+                    f"trainer: precision {config.trainer.precision},"
+                    f" freed memory {'kept' if keeps_memory else 'given back'}"
+                )
                 self._save_vocabulary(folder)
                 self._start(tracker, folder)
             with process_group_ended() if launched_together() else nullcontext():

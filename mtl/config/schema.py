@@ -132,13 +132,17 @@ class TrainerConfig:
     """Processes, one per device."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """Lightning strategy."""
-    precision: Literal["32", "bf16"] = "32"
-    """``32``: float32 everywhere, the parity mode. ``bf16``: autocast."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """``32``: float32 everywhere, the parity mode. ``bf16``: autocast. ``auto``: bf16 where it is faster, on GPUs that
+    have it and, from a width of 256 on, on CPUs that have it; which it was stands in the run's config."""
     threads: int | None = None
     """CPU threads per process; null leaves torch's choice."""
     compile: Literal["auto", "always", "never"] = "auto"
     """Compile the decoder's blocks for training. ``auto``: on a GPU, where a run is long enough to save more time than
     compiling takes; what was decided stands in the run's log."""
+    keep_memory: bool = True
+    """Keep freed memory for the next step (glibc only): faster, and the process stays as large as it was at its
+    largest."""
 
 
 @dataclass(frozen=True, kw_only=True)

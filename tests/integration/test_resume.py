@@ -116,8 +116,8 @@ def test_signals_end_a_run_with_a_checkpoint_and_their_status(tmp_path, plain):
     fit.run(["resume=run"])
     assert (run / "checkpoints" / "last.ckpt").read_bytes() == saved
     fitting.assert_same_run(plain.path, run)
-    log = (run / "log.txt").read_text()
-    assert [line.split(" ", 1)[1] for line in log.splitlines()] == [
+    said = [line.split(" ", 1)[1] for line in (run / "log.txt").read_text().splitlines()]
+    assert [line for line in said if not line.startswith("trainer: ")] == [
         "started: task_signal, seed 0",
         "interrupted",
         *["resumed: task_signal, seed 0", "interrupted"] * 4,

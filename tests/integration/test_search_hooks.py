@@ -168,6 +168,11 @@ def test_scores_of_the_selection_split(tmp_path, strategy):
     predicted = [path.name for path in (run.path / "predictions").iterdir()]
     assert sorted(predicted) == sorted(f"{task}.{scores[task]['split']}.parquet" for task in TASKS)
 
+    reported = evaluate.run([f"run={run.path}", "resamples=20"])
+    for task in TASKS:
+        assert reported[task]["split"] != scores[task]["split"]
+        assert (run.path / "predictions" / f"{task}.{reported[task]['split']}.parquet").is_file()
+
 
 def test_alone_the_own_checkpoint_is_the_best_one_whichever_is_reported(tmp_path):
     """With the last checkpoint reported the own one is still the best, as a run that reports the best has it."""

@@ -10,6 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,11 +22,12 @@ from mtl.config.study_schema import (
     StudyDefinition,
 )
 from mtl.studying import storage as module
+from mtl.studying import worker
 from mtl.studying.liveness import is_gone, owner
 from mtl.studying.plan import Job, Plan, make_plan
 from mtl.studying.scheduling import Schedule
 from mtl.studying.search import Search
-from mtl.studying.storage import Outcome, Queue, default_storage, open_storage
+from mtl.studying.storage import MOST_DEATHS, Outcome, Queue, default_storage, open_storage
 
 SPACE = {"optimizer.learning_rate": RangeConfig(low=1e-4, high=1e-2, log=True)}
 SEARCH = SearchConfig(trials=2, space=SPACE)
@@ -234,3 +236,21 @@ def test_a_run_that_lies_on_another_machine_is_left_to_it(queue, plan, schedule)
     finish(queue, Job(kind="run", arm="a", number=0), 0.0)
     elsewhere = Schedule(plan, schedule.searches, lambda arm, seed: False)
     assert [r.job.name for r in elsewhere.ready(queue.records())] == ["runs/a/seed1"]
+
+
+def test_a_job_that_no_process_survives_is_recorded_as_failed(queue, schedule, capsys):
+    job = Job(kind="trial", arm="a", number=0)
+    for _ in range(MOST_DEATHS):
+        record = queue.records()[job]
+        assert record.state == "WAITING"
+        assert queue.claim(record)
+        queue.give_up(record, died=True)
+    study = SimpleNamespace(queue=queue, schedule=schedule, searches={}, runner=None)
+    assert worker._do(study, queue.records()[job])  # without a runner: nothing is run
+    ended = queue.records()[job]
+    assert ended.state == "FAIL"
+    assert ended.attributes["ending"] == "failed"
+    assert ended.attributes["reason"] == (
+        f"its process died {MOST_DEATHS} times, perhaps for want of memory"
+    )
+    assert job.name in capsys.readouterr().out

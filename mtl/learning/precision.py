@@ -1,0 +1,36 @@
+"""Which precision ``trainer.precision=auto`` is on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from mtl.config.schema import TrainerConfig
+
+LEAST_WIDTH = 256
+"""Narrower decoders gain nothing on a CPU: what a step then costs is not in its matrix products
+(benchmarks/training_step.py)."""
+
+
+def settled(trainer: TrainerConfig, width: int) -> TrainerConfig:
+    """The same with ``auto`` replaced by ``bf16`` where that is faster here, else by ``32``.
+
+    :param width: Width D of the decoder.
+    """
+    if trainer.precision != "auto":
+        return trainer
+    if trainer.accelerator != "cpu" and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif trainer.accelerator != "cpu" and torch.backends.mps.is_available():
+        fast = False
+    else:
+        fast = width >= LEAST_WIDTH and _multiplies_bfloat16()
+    return replace(trainer, precision="bf16" if fast else "32")
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether the processor has products of bfloat16; without them oneDNN still computes them, three times slower
+    than float32, and calls them supported."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) is True for name in ("avx512_bf16", "amx_bf16"))
