@@ -49,7 +49,8 @@ class Attention(nn.Module):
         alone sees all that is cached."""
         rows, tokens, width = x.shape
         heads = self.query_key_value(x).view(rows, tokens, 3, self.heads, width // self.heads)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, heads, T, D/heads)
+        # (B, heads, T, D/heads) each; apart at first, so that their gradients lie as the projection's does.
+        query, key, value = (part.transpose(1, 2) for part in heads.unbind(2))
         if cache is not None:
             key, value = cache.append(self.layer, key, value)
         attended = F.scaled_dot_product_attention(

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from mtl.data.batch import Batch
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
+from mtl.learning.cross_entropy import token_nats
 from mtl.learning.readout import example_nats, hidden_states, per_example, text_answers
 from mtl.learning.san import StochasticAnswerNetwork
 from mtl.tasks.task import Answer, Task
@@ -98,7 +99,7 @@ class Heads(nn.Module):
 
     def losses(self, decoder: Decoder, batch: Batch) -> Tensor:
         """(B,) cross-entropy in nats over classes, choices or answer tokens; squared error for a score."""
-        hidden = hidden_states(decoder, batch)
+        hidden = hidden_states(decoder, batch, read=self._read_in(batch))
         losses = hidden.new_zeros(len(batch.task), dtype=torch.float32)
         for index in batch.task.unique().tolist():
             task = self.tasks[index]
@@ -115,6 +116,12 @@ class Heads(nn.Module):
             return []
         return list(self.head_of(task).parameters())
 
+    def _read_in(self, batch: Batch) -> Tensor | None:
+        """(N,) flat indices of the tokens that heads read; None where one reads whole examples."""
+        if any(isinstance(head, StochasticAnswerNetwork) for head in self.heads.values()):
+            return None
+        return torch.cat([batch.label_sources, batch.branch_ends])
+
     def _task_losses(self, task: Task, index: int, hidden: Tensor, batch: Batch) -> Tensor:
         """(B,) losses of one task's examples, 0 elsewhere."""
         zeros = hidden.new_zeros(len(batch.task), dtype=torch.float32)
@@ -122,7 +129,7 @@ class Heads(nn.Module):
             mine = batch.task[batch.branch_examples[batch.label_branches]] == index
             nats = zeros.new_zeros(len(mine))
             logits = self._read(task, hidden, batch.label_sources[mine])
-            nats[mine] = F.cross_entropy(logits, batch.label_tokens[mine], reduction="none")
+            nats[mine] = token_nats(logits, batch.label_tokens[mine])
             return example_nats(nats, batch)
         branches = (batch.task[batch.branch_examples] == index).nonzero().squeeze(1)
         examples, ends = batch.branch_examples[branches], batch.branch_ends[branches]
@@ -134,7 +141,8 @@ class Heads(nn.Module):
         """(B,) answers to a batch of one task."""
         if task.is_open:
             return text_answers(decoder, batch, task, vocabulary, project=self.head_of(task))
-        judged = self._judged(task, hidden_states(decoder, batch), batch, batch.branch_ends)
+        hidden = hidden_states(decoder, batch, read=self._read_in(batch))
+        judged = self._judged(task, hidden, batch, batch.branch_ends)
         return closed_answers(task, judged, batch)
 
     def _judged(self, task: Task, hidden: Tensor, batch: Batch, ends: Tensor) -> Tensor:
@@ -146,7 +154,9 @@ class Heads(nn.Module):
     def _read(self, task: Task, hidden: Tensor, places: Tensor) -> Tensor:
         """(P, outputs) of a linear head at flat indices (P,)."""
         outputs: Tensor = self.head_of(task)(self.dropout(hidden[places]))
-        return outputs.float()
+        return (
+            outputs if task.is_open else outputs.float()
+        )  # a vocabulary is summed in float32 piece by piece
 
     def _class_log_probabilities(
         self, task: Task, hidden: Tensor, batch: Batch, ends: Tensor

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mtl.data.batch import Batch
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
+from mtl.learning.cross_entropy import token_nats
 from mtl.tasks.closed import score_values
 from mtl.tasks.task import Answer, Task
 
@@ -19,15 +19,35 @@ Project = Callable[[Tensor], Tensor]
 """Hidden states (P, D) -> logits (P, V)."""
 
 
-def hidden_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) -> Tensor:
+def hidden_states(
+    decoder: Decoder, batch: Batch, offsets: Tensor | None = None, *, read: Tensor | None = None
+) -> Tensor:
     """(R*T, D) hidden states of a batch, laid flat as the batch's indices expect.
 
     :param offsets: (B, D), for each example a vector that is added to the embeddings of all its tokens.
+    :param read: (N,) flat indices, in any order, of the tokens whose states are read. The others' are 0, and the last
+        block is spared most of its work for them. None: all.
     """
+    if read is None:
+        return _states(decoder, batch, offsets, None).flatten(0, 1)
+    only = read.unique()
+    states = _states(decoder, batch, offsets, only)
+    return states.new_zeros(batch.tokens.numel(), states.shape[1]).index_copy(0, only, states)
+
+
+def label_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) -> Tensor:
+    """(P, D) hidden states that predict the labelled tokens; the last block does most of its work for them alone.
+
+    :param offsets: (B, D), see :func:`hidden_states`.
+    """
+    return _states(decoder, batch, offsets, batch.label_sources)
+
+
+def _states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only: Tensor | None) -> Tensor:
     spread = None
     if offsets is not None:
         spread = offsets[token_examples(batch)].unflatten(0, batch.tokens.shape)
-    return decoder(batch.tokens, batch.positions, batch.mask, offsets=spread).flatten(0, 1)
+    return decoder(batch.tokens, batch.positions, batch.mask, offsets=spread, only=only)
 
 
 def token_examples(batch: Batch) -> Tensor:
@@ -40,9 +60,9 @@ def token_examples(batch: Batch) -> Tensor:
 
 
 def label_nats(hidden: Tensor, batch: Batch, project: Project) -> Tensor:
-    """(P,) negative log-likelihood of each labelled token; the vocabulary is projected at those alone."""
-    logits = project(hidden[batch.label_sources])
-    return F.cross_entropy(logits.float(), batch.label_tokens, reduction="none")
+    """(P,) negative log-likelihood of each labelled token, from all hidden states (R*T, D); the vocabulary is projected
+    at those tokens alone."""
+    return token_nats(project(hidden[batch.label_sources]), batch.label_tokens)
 
 
 def example_nats(nats: Tensor, batch: Batch) -> Tensor:
@@ -92,8 +112,8 @@ def text_answers(
             offsets=offsets,
         )
         return [Answer(value=vocabulary.decode(answer).strip()) for answer in tokens]
-    hidden = hidden_states(decoder, batch, offsets)
-    nats = label_nats(hidden, batch, project or decoder.logits)
+    logits = (project or decoder.logits)(label_states(decoder, batch, offsets))
+    nats = token_nats(logits, batch.label_tokens)
     by_example = per_example(branch_nats(nats, batch), batch)
     if task.kind == "language_modelling":
         return [

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mtl.data.batch import Batch
+from mtl.learning.cross_entropy import token_nats
 from mtl.learning.readout import (
     example_nats,
     freely_decoded,
-    hidden_states,
-    label_nats,
+    label_states,
     text_answers,
 )
 from mtl.learning.strategy import Strategy
@@ -33,8 +33,9 @@ class TextualStrategy(Strategy):
         return {}
 
     def losses(self, batch: Batch) -> Tensor:
-        hidden = hidden_states(self.decoder, batch, self.offsets(batch, None))
-        return example_nats(label_nats(hidden, batch, self.decoder.logits), batch)
+        states = label_states(self.decoder, batch, self.offsets(batch, None))
+        nats = token_nats(self.decoder.logits(states), batch.label_tokens)
+        return example_nats(nats, batch)
 
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         offsets = self.offsets(batch, task)
