@@ -5,6 +5,7 @@ Prints, from the first process alone, a line of JSON: the seconds of each block 
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
@@ -54,7 +55,9 @@ def main(words: Sequence[str]) -> None:
         tokens=tokens,
         block=block,
     )
-    several = replace(config.trainer, devices=processes, strategy="ddp" if processes > 1 else "auto")
+    several = replace(
+        config.trainer, devices=processes, strategy="ddp" if processes > 1 else "auto"
+    )
     config = replace(config, trainer=several)
     trained = material.tasks if strategy.reads == "tasks" else [material.corpus]
     vocabulary = material.vocabulary.with_special(strategy.special_tokens(trained))
@@ -89,7 +92,7 @@ def main(words: Sequence[str]) -> None:
         )
     if len(ends) == 1:
         return  # not the first process
-    seconds = [end.since(start) for start, end in zip(ends, ends[1:], strict=False)]
+    seconds = [end.since(start) for start, end in itertools.pairwise(ends)]
     reached = [0, *tokens_after[block - 1 :: block].tolist()]
     timed = slice(1, -1)  # the first block warms up, the last holds the final checkpoint
     print(
@@ -97,7 +100,7 @@ def main(words: Sequence[str]) -> None:
             {
                 "wall": [one.wall for one in seconds][timed],
                 "processor": [one.processor for one in seconds][timed],
-                "tokens": [b - a for a, b in zip(reached, reached[1:], strict=False)][timed],
+                "tokens": [b - a for a, b in itertools.pairwise(reached)][timed],
             }
         )
     )

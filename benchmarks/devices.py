@@ -4,8 +4,8 @@
     python benchmarks/devices.py strategy=task_signal decoder=small tokens=2048 steps=2 turns=5
 
 Each side is ``mtl.learning.training.train`` in processes of its own; sides take turns, and a pair is a turn of each.
-*same step*: two processes share the step that one does, as ``batch.tokens`` says. *twice the step*: each of the two has as
-many tokens as the one.
+*same step*: two processes share the step that one does, as ``batch.tokens`` says. *twice the step*: each of the two has
+as many tokens as the one.
 
 - *speed-up*: tokens/s of two processes over those of one, by wall time. It needs two processors that nobody else uses.
 - *efficiency*: half of that.

@@ -43,7 +43,7 @@ from mtl.config.schema import DecoderConfig
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
 from mtl.decoder.huggingface import load_pretrained, pretrained_config, save_pretrained
-from mtl.learning.compilation import Decision, compiled
+from mtl.learning import compilation
 from mtl.learning.strategy import Strategy
 
 PEAKS = {
@@ -73,6 +73,7 @@ DEFAULTS = {
     "rows": "16",
     "steps": "20",
     "pairs": "5",
+    "texts": "2000",
     "prompt": "64",
     "new": "64",
     "parts": "training,trainer,writing",
@@ -196,16 +197,18 @@ def side(name: str, setting: Setting) -> Iterator[Training]:
     if not how:
         yield built
     elif isinstance(built.model, Strategy):
-        with compiled(built.model, Decision(True, "as the name of the side says")):
+        with compilation.compiled(
+            built.model, compilation.Decision(True, "as the name of the side says")
+        ):
             yield built
     else:
-        built.model.compile()
+        built.model.compile(backend=compilation.BACKEND)
         yield built
 
 
 def trainer(shape: DecoderConfig, device: Device, options: Mapping[str, str]) -> dict[str, Any]:
     """The whole loop over a bare one, for running text."""
-    material = whole_loop.Material.load(["microworld_narration"], 2000)
+    material = whole_loop.Material.load(["microworld_summarisation"], int(options["texts"]))
     words = {
         "strategy": "zero_shot",
         "device": device.kind,
@@ -256,7 +259,9 @@ def writing(device: Device, options: Mapping[str, str], folder: str) -> dict[str
         )
         written["transformers"] = found[:, prompt:].tolist()
 
-    turns = [(device.seconds(mine), device.seconds(theirs)) for _ in range(int(options["pairs"]) + 1)]
+    turns = [
+        (device.seconds(mine), device.seconds(theirs)) for _ in range(int(options["pairs"]) + 1)
+    ]
     return {
         "mtl_tokens_per_second": batch * new / statistics.median(a for a, _ in turns[1:]),
         "transformers_tokens_per_second": batch * new / statistics.median(b for _, b in turns[1:]),
@@ -326,6 +331,8 @@ def main(words: Sequence[str]) -> None:
         "measurement": device.kind == "cuda",
         "machine": machine(torch.get_num_threads(), "torch"),
     }
+    if device.kind == "cpu":
+        compilation.BACKEND = "eager"  # compiles nothing, for what takes minutes shows nothing here
     print(device.name if device.kind == "cuda" else NO_MEASUREMENT)
     parts = options["parts"].split(",")
     with tempfile.TemporaryDirectory(prefix="mtl-benchmark-") as folder:
