@@ -97,6 +97,11 @@ class MultiTaskModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         self.loss_sums = self.loss_sums.to(self.device)
 
+    def transfer_batch_to_device(
+        self, batch: tuple[Batch, ...], device: torch.device, dataloader_idx: int
+    ) -> tuple[Batch, ...]:
+        return tuple(one.to(device, non_blocking=device.type == "cuda") for one in batch)
+
     def on_train_start(self) -> None:
         if self.balance is None:
             return

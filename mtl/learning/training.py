@@ -107,6 +107,7 @@ class TrainingData(pl.LightningDataModule):
             accumulate=self.trainer.accumulate_grad_batches,
             tight=self._tight,
             apart=self._apart or separate_gradients(self._balance, pieces),
+            pin=self.trainer.strategy.root_device.type == "cuda",
         )
 
 

@@ -68,6 +68,7 @@ def test_compiled_blocks_train_alike(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_inductor_trains_alike(tmp_path):
     torch._dynamo.reset()
     common = [*COMMON, "decoder.dropout=0"]
