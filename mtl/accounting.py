@@ -97,6 +97,7 @@ def _ledger(
             for task, count in one[name].items():
                 ledger[name][task] = ledger[name].get(task, 0) + count
     ledger["peak_memory_bytes"] = peak_memory_bytes()
+    ledger["precision"] = config.trainer.precision
     ledger["parameters"] = parameters(trainings.model, trainings.model.tasks)
     ledger["pretraining_tokens"] = start.tokens
     ledger["budget"] = _budget(config, trainings)

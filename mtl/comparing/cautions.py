@@ -33,6 +33,7 @@ def notes(results: Results, answer: Answer) -> list[str]:
     apart = [one.arm for one in answer.standings if one.panel == "zero-shot"]
     if apart and len(apart) < len(answer.standings):
         found.append(f"{', '.join(apart)}: trained on no label, and so in no comparison")
+    found += _precisions(results)
     found += _helped(results, answer)
     if pruned := [
         arm.name for arm in results.arms if any(t.ending == "pruned" for t in arm.trials)
@@ -89,6 +90,19 @@ def _not_compared(results: Results, answer: Answer) -> list[str]:
     if results.over is None and head == AVERAGE and len(tasks) > 1:
         found.append("arms have other tasks: only averages over the same tasks can be compared")
     return found
+
+
+def _precisions(results: Results) -> list[str]:
+    """Whether some runs were trained in another precision, on another machine perhaps."""
+    arms: dict[str, set[str]] = {}
+    for arm in results.arms:
+        for summary in summaries(arm).values():
+            if "precision" in summary["ledger"]:
+                arms.setdefault(summary["ledger"]["precision"], set()).add(arm.name)
+    if len(arms) < 2:
+        return []
+    said = "; ".join(f"{name} of {', '.join(sorted(arms[name]))}" for name in sorted(arms))
+    return [f"runs were trained in different precisions: {said}"]
 
 
 def _helped(results: Results, answer: Answer) -> list[str]:

@@ -106,6 +106,8 @@ class Ledger(TypedDict):
     diagnosing_seconds: NotRequired[float]
     """Wall time of what was measured beside training (``diagnostics.conflict``)."""
     peak_memory_bytes: int
+    precision: NotRequired[str]
+    """Numbers that matrices were multiplied in during training: ``32`` or ``bf16``."""
     parameters: Parameters
     pretraining_tokens: int
     """Tokens the decoder was trained on before the tasks: in this run's language-model stage, or in the run it starts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from datetime import datetime
 from types import FrameType
@@ -22,8 +23,9 @@ from mtl.studying.crew import Crew
 from mtl.studying.display import Display
 from mtl.studying.study import Study
 
-LOOK_SECONDS = 1.0
-"""Between two looks at the storage."""
+LOOK_SECONDS, MOST_LOOK_SECONDS = 1.0, 5.0
+"""Between two looks at the storage: more than the least where a look at many waiting jobs takes long, so that no more
+than a fiftieth of a processor is taken from the workers."""
 WRITE_SECONDS = 10.0
 """Between two writings of results.json while a study runs, at least."""
 SHOWN = 8
@@ -101,9 +103,11 @@ def _run(study: Study) -> None:
         return
     parent = _parent(study)
     signalled: list[int] = []
+    asked = threading.Event()
 
     def remember(number: int, frame: FrameType | None) -> None:
         signalled.append(number)
+        asked.set()
 
     before = {n: signal.signal(n, remember) for n in (signal.SIGINT, signal.SIGTERM)}
     crew = Crew(study, workers)
@@ -111,6 +115,7 @@ def _run(study: Study) -> None:
     try:
         with Display(study) as display:
             while not signalled:
+                began = time.process_time()
                 records = queue.records()
                 display.show(records, crew.at_work)
                 if all(record.over for record in records.values()):
@@ -123,7 +128,8 @@ def _run(study: Study) -> None:
                 if time.monotonic() - written > WRITE_SECONDS:
                     _write(study)
                     written = time.monotonic()
-                time.sleep(LOOK_SECONDS)
+                taken = time.process_time() - began
+                asked.wait(min(max(LOOK_SECONDS, 50 * taken), MOST_LOOK_SECONDS))
     finally:
         crew.stop(signalled[0] if signalled else signal.SIGTERM)
         for number, handler in before.items():

@@ -52,6 +52,7 @@ CONTRACT = {
         "backward_passes": int,
         "seconds": NUMBER,
         "peak_memory_bytes": int,
+        "precision": str,
         "parameters": {"shared": int, "per_task": {"*": int}, "total": int},
         "pretraining_tokens": int,
     },

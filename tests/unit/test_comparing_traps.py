@@ -21,6 +21,7 @@ from fabricated import REFERENCE, arm, results
 from mtl.comparing.aggregate import expected_best, probability_interval
 from mtl.comparing.analysis import analyse
 from mtl.comparing.answer import Answer, Comparison, Standing
+from mtl.comparing.cautions import notes
 from mtl.comparing.paired import RESAMPLES, mean_interval, needed_seeds, stream
 from mtl.comparing.results import Arm, Trial
 from mtl.scoring.intervals import draws
@@ -139,6 +140,17 @@ def test_unequal_steps_and_tasks_are_said():
         "parameters: 1.09 times",
         "tasks: it alone trains on b",
     ]
+
+
+def test_different_precisions_are_said():
+    base = {"a": [0.6, 0.7]}
+    for precision, said in (("bf16", True), ("32", False)):
+        found = results(
+            arm(REFERENCE, base, role="baseline", precision="32"),
+            arm("x", base, precision=precision),
+        )
+        note = f"runs were trained in different precisions: 32 of {REFERENCE}; bf16 of x"
+        assert (note in notes(found, analyse(found))) is said
 
 
 def test_the_tolerance_of_budgets():
