@@ -50,6 +50,8 @@ class Setting:
     """T."""
     bf16: bool
     """Whether matrix products are computed in bf16 (autocast)."""
+    device: str = "cpu"
+    """Where it happens, as torch calls it."""
 
 
 @dataclass
@@ -88,9 +90,9 @@ def ours(setting: Setting, *, share: float = 1.0) -> Training:
     decoder, size = load_pretrained(pretrained_config(setting.folder))
     strategy = load_strategy_class("zero_shot")()
     strategy.build(decoder, [], Vocabulary.train(["no text"], 300))
-    strategy.train()
+    strategy.to(setting.device).train()
     labelled = labelled_tokens(setting, share)
-    batches = [_batch(rows, labelled) for rows in token_rows(setting, size)]
+    batches = [_batch(rows, labelled).to(setting.device) for rows in token_rows(setting, size)]
 
     def loss(batch: Batch) -> Tensor:
         return (strategy.losses(batch).float() * batch.weight).sum()
@@ -147,7 +149,9 @@ def plain(setting: Setting, *, gelu: str = "none") -> Training:
     size = len(weights["transformer.wte.weight"])
     model = PlainGPT(Shape(shape.layers, shape.width, shape.heads, shape.context, size, gelu))
     model.take(weights)
-    batches = [(rows, _following(rows)) for rows in token_rows(setting, size)]
+    model.to(setting.device)
+    rows_of_batches = [rows.to(setting.device) for rows in token_rows(setting, size)]
+    batches = [(rows, _following(rows)) for rows in rows_of_batches]
     optimizer = AdamW(_groups(model.named_parameters()), **_ADAMW)
     return _training(model, optimizer, lambda pair: model(*pair), batches, setting)
 
@@ -168,8 +172,8 @@ def hugging_face(setting: Setting, **changes: Any) -> Training:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     model = GPT2LMHeadModel.from_pretrained(setting.folder, **changes)
-    model.train()
-    batches = token_rows(setting, model.config.vocab_size)
+    model.to(setting.device).train()
+    batches = [rows.to(setting.device) for rows in token_rows(setting, model.config.vocab_size)]
 
     def loss(rows: Tensor) -> Tensor:
         found: Tensor = model(input_ids=rows, labels=rows).loss
@@ -283,7 +287,9 @@ def _training(
     following = cycle(batches)
 
     def precision() -> AbstractContextManager[Any]:
-        return torch.autocast("cpu", dtype=torch.bfloat16) if setting.bf16 else nullcontext()
+        return (
+            torch.autocast(setting.device, dtype=torch.bfloat16) if setting.bf16 else nullcontext()
+        )
 
     def step() -> float:
         with precision():

@@ -73,6 +73,7 @@ DEFAULTS = {
     "pairs": "5",
     "threads": "1",
     "precision": "32",
+    "device": "cpu",
     "mlflow": "false",
     "out": "",
 }
@@ -113,7 +114,8 @@ class Bare:
     """The plain loop: a strategy's losses, their weighted sum, AdamW. Nothing is checked, counted or logged."""
 
     def __init__(self, strategy: Strategy, config: schema.FitConfig, tokens_after: np.ndarray):
-        self.strategy = strategy.train()
+        self.device = "cpu" if config.trainer.accelerator == "cpu" else "cuda"
+        self.strategy = strategy.to(self.device).train()
         self.optimizer = adamw(strategy, config.optimizer)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.config = config
@@ -129,7 +131,7 @@ class Bare:
                 group["lr"] = optimizer.learning_rate * multiplier(
                     float(self.shares[self.done]), optimizer
                 )
-            with torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext():
+            with torch.autocast(self.device, dtype=torch.bfloat16) if bf16 else nullcontext():
                 loss = (self.strategy.losses(batch).float() * batch.weight).sum()
             self.optimizer.zero_grad()
             loss.backward()
@@ -137,6 +139,13 @@ class Bare:
                 torch.nn.utils.clip_grad_norm_(self.parameters, clip)
             self.optimizer.step()
             self.done += 1
+
+
+def done() -> Clocks:
+    """Now, when all that was asked of a GPU is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return Clocks.now()
 
 
 class Pairs:
@@ -152,10 +161,10 @@ class Pairs:
         """The whole loop has finished ``step`` steps."""
         if step % self.block:
             return
-        loop = Clocks.now().since(self.started)
+        loop = done().since(self.started)
         started = Clocks.now()
         self.bare.steps(self.batches[step - self.block : step])
-        self.bare_seconds.append(Clocks.now().since(started))
+        self.bare_seconds.append(done().since(started))
         self.loop_seconds.append(loop)
         self.started = Clocks.now()
 
@@ -213,8 +222,8 @@ def measure(
     )
     budgeted = planned_totals(plan, config.budget)
     loader = TrainLoader(stores, plan, steps=budgeted.steps, weigh=reduction(strategy.reduction))
-    batches = [batch for (batch,) in loader]  # one for all tasks: no towers here
     bare = Bare(copy.deepcopy(strategy), config, budgeted.cumulative)
+    batches = [batch.to(bare.device) for (batch,) in loader]  # one for all tasks: no towers here
     with tempfile.TemporaryDirectory(prefix="mtl-benchmark-") as folder:
         loop = _train_in_turns(
             strategy, stores, plan, budgeted.cumulative, config, Path(folder), bare, batches
@@ -319,7 +328,11 @@ def make_config(
         corpus=schema.CorpusConfig(name="microworld", kind="microworld"),
         optimizer=schema.OptimizerConfig(),
         trainer=schema.TrainerConfig(
-            name="cpu", accelerator="cpu", precision=precision, threads=int(options["threads"])
+            name=options["device"],
+            accelerator="cpu" if options["device"] == "cpu" else "gpu",
+            precision=precision,
+            threads=int(options["threads"]),
+            compile="never",  # the bare loop is not compiled either
         ),
         pretrain=schema.PretrainConfig(),
         diagnostics=schema.DiagnosticsConfig(),
@@ -336,7 +349,7 @@ def make_config(
 def difference(one: Strategy, other: Strategy) -> float:
     """Largest absolute difference between two strategies' weights."""
     pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return max(float((a - b).detach().abs().max()) for a, b in pairs)
+    return max(float((a.cpu() - b.cpu()).detach().abs().max()) for a, b in pairs)
 
 
 def line(case: Mapping[str, Any], clock: str) -> str:

@@ -285,6 +285,7 @@ class _Fitting:
             log=log,
             step_done=step_done,
             scored=scored,
+            say=folder.say if is_first() else None,
             diagnose=None if conflict is None else conflict.measure,
         )
         with for_other_processes(folder, config, part.name):

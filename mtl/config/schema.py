@@ -137,6 +137,9 @@ class TrainerConfig:
     have it and, from a width of 256 on, on CPUs that have it; which it was stands in the run's config."""
     threads: int | None = None
     """CPU threads per process; null leaves torch's choice."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """Compile the decoder's blocks for training. ``auto``: on a GPU, where a run is long enough to save more time than
+    compiling takes; what was decided stands in the run's log."""
     keep_memory: bool = True
     """Keep freed memory for the next step (glibc only): faster, and the process stays as large as it was at its
     largest."""

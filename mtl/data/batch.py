@@ -6,7 +6,7 @@ P labelled tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -65,12 +65,19 @@ class Batch:
         """The same batch with every tensor on ``device``."""
         if self.tokens.device == torch.device(device):
             return self  # even a move that moves nothing gives up the interpreter to the loader's thread, eleven times
-        moved: dict[str, Any] = {
-            f.name: value.to(device, non_blocking=non_blocking)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same batch in memory that a GPU reads by itself: to copy it there, nobody has to wait."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {
+            f.name: change(value)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
         }
-        return replace(self, **moved)
+        return replace(self, **changed)
 
 
 def collate(

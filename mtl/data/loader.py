@@ -97,6 +97,7 @@ class TrainLoader:
     :param tight: Whether rows may be longer where fewer places stay empty then.
     :param apart: One batch for each task of a piece, in the order of the tasks, rather than one for all; tasks with
         examples of the same row stay in one batch.
+    :param pin: Whether batches lie where a GPU reads them by itself.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class TrainLoader:
         row_tokens: int = 0,
         tight: bool = False,
         apart: bool = False,
+        pin: bool = False,
     ):
         if not 0 <= rank < world or accumulate < 1:
             raise ValueError(
@@ -129,6 +131,7 @@ class TrainLoader:
         self._row_tokens = row_tokens
         self._tight = tight
         self._apart = apart
+        self._pin = pin
 
     def __len__(self) -> int:
         """Batches of the whole training, those before ``start`` included: a trainer that goes on counts them too."""
@@ -146,7 +149,8 @@ class TrainLoader:
         for step in self._plan.steps(self.start):
             if step.index >= self.steps:
                 return
-            yield from self._pieces_of(step)
+            for piece in self._pieces_of(step):
+                yield tuple(batch.pin_memory() for batch in piece) if self._pin else piece
 
     def _pieces_of(self, step: Step) -> Iterator[tuple[Batch, ...]]:
         pieces = shard(step.row_lengths, self._pieces)

@@ -58,7 +58,7 @@ class Attention(nn.Module):
             key,
             value,
             attn_mask=mask,
-            is_causal=mask is None and tokens > 1,
+            is_causal=mask is None and (cache is None or tokens > 1),
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.output(chosen(attended.transpose(1, 2).reshape(rows, tokens, width), only))

@@ -23,6 +23,7 @@ from mtl.learning.balance.scalarizers import Scalarizer
 from mtl.learning.balance.step import BalancedStep
 from mtl.learning.schedule import adamw, multiplier
 from mtl.learning.seeding import reseed
+from mtl.learning.sharding import drop_gradients_of_nothing, is_sharded, shard, whole_value
 from mtl.learning.strategy import Strategy
 
 MOST_UNCOUNTED = 64
@@ -103,8 +104,17 @@ class MultiTaskModule(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def configure_model(self) -> None:
+        if self.device_mesh is not None and not is_sharded(self.strategy):
+            shard(self.strategy, self.device_mesh["data_parallel"])
+
     def on_fit_start(self) -> None:
         self.loss_sums = self.loss_sums.to(self.device)
+
+    def transfer_batch_to_device(
+        self, batch: tuple[Batch, ...], device: torch.device, dataloader_idx: int
+    ) -> tuple[Batch, ...]:
+        return tuple(one.to(device, non_blocking=device.type == "cuda") for one in batch)
 
     def on_train_start(self) -> None:
         if self.balance is None:
@@ -147,8 +157,11 @@ class MultiTaskModule(pl.LightningModule):
         """The gradients of a piece; with the last piece of a step under a balance, those of the step."""
         if not self._separate:
             super().backward(loss, *arguments, **named)
-        whole = len(self._pieces) == self.trainer.accumulate_grad_batches
-        if self._balanced is not None and whole:
+        if len(self._pieces) < self.trainer.accumulate_grad_batches:
+            return
+        if is_sharded(self.strategy):
+            drop_gradients_of_nothing(self.strategy)
+        if self._balanced is not None:
             world = self.trainer.world_size
             if not self._balanced.finish(seed=self._balance_seed(), world=world):
                 raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
@@ -178,14 +191,10 @@ class MultiTaskModule(pl.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        sharded = getattr(self.trainer.model, "clip_grad_norm_", None)
-        if sharded is not None:
-            norm = sharded(math.inf if gradient_clip_val is None else float(gradient_clip_val))
-        else:
-            if self._clipped is None:
-                self._clipped = self._clipping_groups(optimizer)
-            norms = [_clip(group, gradient_clip_val) for group in self._clipped]
-            norm = norms[0] if len(norms) == 1 else torch.stack(norms).max()
+        if self._clipped is None:
+            self._clipped = self._clipping_groups(optimizer)
+        norms = [_clip(group, gradient_clip_val) for group in self._clipped]
+        norm = norms[0] if len(norms) == 1 else torch.stack(norms).max()
         if not math.isfinite(norm.item()):
             raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
 
@@ -319,8 +328,8 @@ def _clip(parameters: list[nn.Parameter], limit: int | float | None) -> Tensor:
     """() norm of the gradients before they are clipped; null only measures."""
     if limit is None:
         gradients = [p.grad for p in parameters if p.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients)
-    return torch.nn.utils.clip_grad_norm_(parameters, float(limit))
+        return whole_value(torch.nn.utils.get_total_norm(gradients))
+    return whole_value(torch.nn.utils.clip_grad_norm_(parameters, float(limit)))
 
 
 def _number(text: str) -> int:

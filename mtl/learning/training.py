@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies import Strategy as Devices
+from torch import nn
 
 from mtl.config.errors import UserError
 from mtl.config.schema import BalanceConfig, FitConfig, TrainerConfig
@@ -24,10 +25,17 @@ from mtl.data.loader import TrainLoader
 from mtl.data.plan import Plan
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
-from mtl.learning.balance.methods import make_balance, separate_gradients, within_tasks
+from mtl.learning.balance.methods import (
+    make_balance,
+    parameters_to_train,
+    separate_gradients,
+    within_tasks,
+)
+from mtl.learning.compilation import compiled, decide, eager
 from mtl.learning.interruption import interruptions
 from mtl.learning.module import MultiTaskModule
 from mtl.learning.reduction import reduction
+from mtl.learning.sharding import ShardedDevices, can_shard, copy_of, whole_weights
 from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import LAST, Scored, StepDone, Supervisor
 
@@ -50,6 +58,8 @@ class Listener:
     scored: Callable[[int, int, float], None] | None = None
     """(finished steps, tokens, what selects), after each scoring of the selection split. What it raises ends the
     training."""
+    say: Callable[[str], None] | None = None
+    """A line on how this training is done, before it begins."""
     diagnose: Callable[[int], Mapping[str, float]] | None = None
     """Measures something every ``diagnostics.every`` steps, from the number of finished steps; on every device."""
 
@@ -104,6 +114,7 @@ class TrainingData(pl.LightningDataModule):
             tight=self._tight,
             apart=self._apart or separate,
             row_tokens=ROW_TOKENS if separate else 0,
+            pin=self.trainer.strategy.root_device.type == "cuda",
         )
 
 
@@ -142,8 +153,10 @@ def train(
     if balance is not None and balance.name == "sum":
         balance = None
     names, rows = [task.name for task in tasks], [len(store) for store in stores]
+    # Splitting changes modules for good; what is scored, and what remains, is the strategy as it came.
+    trained = copy_of(strategy) if config.trainer.strategy == "fsdp" else strategy
     module = MultiTaskModule(
-        strategy,
+        trained,
         optimizer=config.optimizer,
         shares=tokens_after / tokens_after[-1] if shares is None else shares,
         seed=config.seed,
@@ -152,27 +165,49 @@ def train(
         separate=partial(separate_gradients, balance),
         tasks_from=lambda start: (np.unique(step.tasks) for step in plan.steps(start)),
     )
+
+    decision = decide(config.trainer, strategy, steps=steps, tokens=int(tokens_after[-1]))
+    if listener.say is not None:
+        listener.say(str(decision))
+
+    def score() -> Scored:
+        with whole_weights(trained, strategy), eager(decision):
+            return listener.score()
+
+    def diagnose(step: int) -> Mapping[str, float]:
+        assert listener.diagnose is not None
+        with eager(decision):
+            return listener.diagnose(step)
+
     times = config.evaluation.times
     supervisor = Supervisor(
         checkpoints,
         tokens_after=tokens_after,
-        score=listener.score,
+        score=score,
         score_at={max(1, round(steps * part / times)) for part in range(1, times + 1)},
         log=listener.log,
         log_every=config.record.every,
         save_every=config.record.checkpoint_every,
         step_done=listener.step_done,
         scored=listener.scored,
-        diagnose=listener.diagnose,
+        diagnose=None if listener.diagnose is None else diagnose,
         diagnose_every=config.diagnostics.every,
         per_task=config.evaluation.per_task and strategy.reads == "tasks" and len(tasks) > 1,
     )
     group = nullcontext() if more_follow else process_group_ended()
-    with _quiet_lightning(), interruptions(supervisor.signalled), group:
-        trainer = make_trainer(config, steps, supervisor)
+    with (
+        _quiet_lightning(),
+        interruptions(supervisor.signalled),
+        group,
+        compiled(trained, decision),
+    ):
+        trainer = make_trainer(
+            config, steps, supervisor, _devices(config.trainer, trained, module.balance)
+        )
         data = TrainingData(stores, plan, steps, strategy, balance)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
-    strategy.to("cpu")
+        with whole_weights(trained, strategy):
+            strategy.to("cpu")
     return Trained(
         steps=trainer.global_step,
         seconds=supervisor.seconds,
@@ -183,14 +218,16 @@ def train(
     )
 
 
-def make_trainer(config: FitConfig, steps: int, supervisor: Supervisor) -> pl.Trainer:
+def make_trainer(
+    config: FitConfig, steps: int, supervisor: Supervisor, devices: str | Devices
+) -> pl.Trainer:
     """Lightning's trainer, without what the supervisor does itself."""
     if config.trainer.threads is not None:
         torch.set_num_threads(config.trainer.threads)
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
-        strategy=_devices(config.trainer),
+        strategy=devices,
         precision="bf16-mixed" if config.trainer.precision == "bf16" else "32-true",
         max_steps=steps,
         max_epochs=-1,
@@ -215,7 +252,11 @@ def check_devices(config: TrainerConfig) -> None:
     where = f"trainer={config.name}"
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     apple = torch.backends.mps.is_available()
-    if not gpus and (config.strategy == "fsdp" or (config.accelerator == "gpu" and not apple)):
+    if (
+        not gpus
+        and config.accelerator != "cpu"
+        and (config.strategy == "fsdp" or (config.accelerator == "gpu" and not apple))
+    ):
         raise UserError(
             "there is no GPU here",
             where=where,
@@ -232,8 +273,21 @@ def check_devices(config: TrainerConfig) -> None:
 def check_sharding(config: TrainerConfig, strategy: Strategy) -> None:
     """Whether a strategy can train on parameters that are split over devices.
 
-    :raises UserError: it moves whole parameters itself after each step.
+    :raises UserError: it moves whole parameters itself after each step, torch is too old to split them, or they are to
+        be compiled too.
     """
+    if config.strategy == "fsdp" and not can_shard():
+        raise UserError(
+            f"this torch ({torch.__version__}) cannot split parameters that only some devices use",
+            where=f"trainer={config.name}",
+            hints=["pip install 'torch>=2.13'", "trainer=ddp"],
+        )
+    if config.strategy == "fsdp" and config.compile == "always":
+        raise UserError(
+            "blocks whose parameters are split over devices are not compiled",
+            where=f"trainer={config.name} trainer.compile=always",
+            hints=["trainer.compile=auto", "trainer=ddp"],
+        )
     if config.strategy == "fsdp" and type(strategy).after_step is not Strategy.after_step:
         raise UserError(
             "this strategy moves whole parameters after each step, and fsdp splits them over devices",
@@ -242,12 +296,30 @@ def check_sharding(config: TrainerConfig, strategy: Strategy) -> None:
         )
 
 
-def _devices(config: TrainerConfig) -> str | Devices:
+def _devices(config: TrainerConfig, strategy: Strategy, balance: nn.Module | None) -> str | Devices:
+    if config.strategy == "fsdp":
+        return ShardedDevices()
     if config.strategy != "ddp":
         return config.strategy
     gpu = config.accelerator != "cpu" and torch.cuda.is_available()
-    # A step of one task leaves the other heads without a gradient.
-    return DDPStrategy(find_unused_parameters=True, process_group_backend="nccl" if gpu else "gloo")
+    return DDPStrategy(
+        find_unused_parameters=may_leave_unused(strategy, balance),
+        process_group_backend="nccl" if gpu else "gloo",
+    )
+
+
+def may_leave_unused(strategy: Strategy, balance: nn.Module | None) -> bool:
+    """Whether the rows of one device may reach only some of the trained parameters.
+
+    Every row passes through the whole decoder, and every row of the only task through what is that task's own; a head
+    waits for rows of its task, and a weight of a balance for its losses. To find out which were reached, DDP walks
+    the graph of every step.
+    """
+    reached = {id(parameter) for parameter in strategy.decoder.parameters()}
+    if len(strategy.tasks) == 1:
+        reached |= {id(parameter) for parameter in strategy.own_parameters(strategy.tasks[0])}
+    trained = [p for p in strategy.parameters() if p.requires_grad] + parameters_to_train(balance)
+    return any(id(parameter) not in reached for parameter in trained)
 
 
 @contextmanager

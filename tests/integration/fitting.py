@@ -14,6 +14,7 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 TASKS = "tasks=[microworld_sentiment,microworld_translation,microworld_similarity]"
@@ -212,6 +213,21 @@ def assert_same_run(one, other):
     assert measured(first) == measured(second)
 
 
+def assert_close(one, other, tolerance=1e-5):
+    """The same losses, selection scores and weights."""
+    first, second = (
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (one, other)
+    )
+    assert [line.keys() for line in first] == [line.keys() for line in second]
+    for mine, theirs in zip(first, second, strict=True):
+        assert mine == pytest.approx(theirs, abs=tolerance, rel=tolerance), (mine, theirs)
+    weights = checkpoint(one)["state_dict"], checkpoint(other)["state_dict"]
+    assert weights[0].keys() == weights[1].keys()
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=tolerance, rtol=0, msg=name)
+
+
 def free_port():
     """One that no connection is given by chance: those come from 32768 on."""
     while True:
@@ -247,7 +263,6 @@ def fit_in_pairs(jobs, folder):
 
 def _rank(rank, ports, jobs, folder, queue):
     os.chdir(folder)
-    faulthandler.dump_traceback_later(150, exit=True)  # a process that waits for ever
     os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     from mtl.config.compose import compose
     from mtl.config.schema import FitConfig
@@ -256,6 +271,7 @@ def _rank(rank, ports, jobs, folder, queue):
 
     training_step = MultiTaskModule.training_step
     for number, (port, (arguments, hooks)) in enumerate(zip(ports, jobs, strict=True)):
+        faulthandler.dump_traceback_later(150, exit=True)  # a process that waits for ever
         os.environ |= {"MASTER_PORT": str(port), "WORLD_SIZE": "2"}
         MultiTaskModule.training_step = training_step
         if rank in hooks:
@@ -291,3 +307,18 @@ def not_finite(step, row=-1):
             del self.strategy.losses
 
     MultiTaskModule.training_step = struck
+
+
+def note_own_share(path):
+    """Write down the share of all parameters that lies on this device in a step."""
+    from mtl.learning.module import MultiTaskModule
+
+    training_step = MultiTaskModule.training_step
+
+    def noted(self, batch, batch_index):
+        parameters = list(self.strategy.parameters())
+        own = sum(parameter.to_local().numel() for parameter in parameters)
+        Path(path).write_text(str(own / sum(parameter.numel() for parameter in parameters)))
+        return training_step(self, batch, batch_index)
+
+    MultiTaskModule.training_step = noted

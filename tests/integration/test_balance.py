@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import fitting
 import torch
-from test_devices import DDP, assert_close
+from fitting import assert_close
+from test_devices import DDP
 
 from mtl import fit
 from mtl.config.errors import UserError

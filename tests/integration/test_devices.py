@@ -71,26 +71,11 @@ def two(tmp_path_factory):
     return folder, dict(zip(jobs, endings, strict=True))
 
 
-def assert_close(one, other, tolerance=1e-5):
-    """The same losses, selection scores and weights."""
-    first, second = (
-        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        for folder in (one, other)
-    )
-    assert [line.keys() for line in first] == [line.keys() for line in second]
-    for mine, theirs in zip(first, second, strict=True):
-        assert mine == pytest.approx(theirs, abs=tolerance, rel=tolerance)
-    weights = fitting.checkpoint(one)["state_dict"], fitting.checkpoint(other)["state_dict"]
-    assert weights[0].keys() == weights[1].keys()
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, atol=tolerance, rtol=0, msg=name)
-
-
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_two_processes_train_as_one(name, one, two):
     folder, endings = two
     assert endings[name] == (None, None)
-    assert_close(one[name], folder / name)
+    fitting.assert_close(one[name], folder / name)
     summaries = [
         json.loads((path / name / "summary.json").read_text())
         for path in (one[name].parent, folder)
@@ -104,14 +89,14 @@ def test_pieces_on_two_processes_train_as_one_step(one, two):
     """Also where a head has a gradient from one piece alone."""
     folder, endings = two
     assert endings["pieces"] == (None, None)
-    assert_close(one["mt_dnn"], folder / "pieces")
+    fitting.assert_close(one["mt_dnn"], folder / "pieces")
 
 
 @pytest.mark.parametrize("name", ["hard_sharing", "mt_dnn"])
 def test_three_pieces_train_as_one_step(name, one):
     own = STRATEGIES[name]
     fit.run([f"strategy={name}", *own, *COMMON, "batch.accumulate=3", "run_dir=pieces"])
-    assert_close(one[name], Path("pieces"))
+    fitting.assert_close(one[name], Path("pieces"))
 
 
 def test_a_loss_that_is_not_finite_ends_both_processes_alike(two):
@@ -137,7 +122,7 @@ def test_the_launcher_makes_one_run(tmp_path, one):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("run folder") == 1
     (folder,) = (tmp_path / "runs").iterdir()
-    assert_close(one[name], folder)
+    fitting.assert_close(one[name], folder)
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 

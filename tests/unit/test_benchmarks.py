@@ -12,10 +12,13 @@ from types import ModuleType
 import pytest
 
 from mtl.config.errors import UserError
+from mtl.config.schema import DecoderConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "benchmarks/whole_loop.py"
 CHOICES = ROOT / "benchmarks/choices.py"
+GPU = ROOT / "benchmarks/gpu.py"
+DEVICES = ROOT / "benchmarks/devices.py"
 # What stands beside torch, lightning, numpy and tokenizers in a full installation; the benchmark needs none of it.
 ABSENT = ("pyarrow", "datasets", "hydra", "omegaconf", "pydantic", "mlflow", "optuna", "sacrebleu")
 
@@ -40,6 +43,16 @@ def whole_loop() -> ModuleType:
 @pytest.fixture(scope="module")
 def choices() -> ModuleType:
     return load(CHOICES)
+
+
+@pytest.fixture(scope="module")
+def gpu() -> ModuleType:
+    return load(GPU)
+
+
+@pytest.fixture(scope="module")
+def devices() -> ModuleType:
+    return load(DEVICES)
 
 
 def test_summary_of_planted_times(whole_loop: ModuleType) -> None:
@@ -164,3 +177,76 @@ def test_choices_of_the_smallest_decoder(tmp_path: Path) -> None:
     cases = json.loads((tmp_path / "out.json").read_text())["cases"]
     assert [case["questions_per_passage"] for case in cases] == [1, 2]
     assert "same answers" in process.stdout
+
+
+def test_flops_and_peak_of_one_gpu(gpu: ModuleType) -> None:
+    """GPT-2 at context 1024 is 0.86 GFLOP a token; an H200 is no H100, and one that is not in the table is measured."""
+    shape = DecoderConfig(name="gpt2", layers=12, width=768, heads=12, context=1024)
+    assert gpu.flops_per_token(shape, 50304) == pytest.approx(0.855e9, rel=1e-3)
+    assert gpu.promised_peak("NVIDIA H100 80GB HBM3") == 989e12
+    assert gpu.promised_peak("NVIDIA H100 PCIe") == 756e12
+    assert gpu.promised_peak("NVIDIA L40S") == 362e12
+    assert gpu.promised_peak("CPU") is None
+
+
+def test_sides_are_compared_with_the_faster_of_ours(gpu: ModuleType) -> None:
+    """Blocks of 100 tokens at 3 operations each; ours takes 2 s, or 1 s compiled, but 5 s in the second turn."""
+    seconds = {"mtl": [2.0, 2.0], "mtl compiled": [1.0, 5.0], "plain": [3.0, 3.0]}
+    found = gpu.summarise(seconds, 100, 3.0)
+    assert found["plain"]["mtl_over_it"] == {"low": 1.5, "median": 2.25, "high": 3.0}
+    assert found["plain"]["tokens_per_second"] == pytest.approx(100 / 3)
+    assert found["mtl"]["flops"] == pytest.approx(150)
+
+
+def test_one_gpu_without_a_gpu(tmp_path: Path) -> None:
+    """The same tables, at micro size; all sides do the same work, and it says that nothing was measured."""
+    pytest.importorskip("transformers")
+    words = "device=cpu decoder=micro context=32 rows=2 steps=1 pairs=1 texts=60 prompt=4 new=4"
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        [sys.executable, str(GPU), *words.split(), f"out={out}"],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("no measurement of anything") == 2
+    found = json.loads(out.read_text())
+    assert found["measurement"] is False
+    assert found["training"]["first_losses_differ_by"] < 1e-5
+    assert list(found["training"]["sides"]) == [
+        *("mtl", "mtl compiled", "transformers", "transformers compiled", "plain", "plain compiled")
+    ]
+    assert found["writing"]["same_rows"] == 8
+    assert found["trainer"]["bare_over_loop"]["median"] > 0
+
+
+def test_speed_up_of_two_processes(devices: ModuleType) -> None:
+    """The two do 300 tokens in 2 s where the one does 200 in 2 s, and in a slower turn in 4 s."""
+    one = [{"tokens": [100, 100], "wall": [1.0, 1.0], "processor": [1.0, 1.0]}] * 2
+    two = [
+        {"tokens": [150, 150], "wall": [1.0, 1.0], "processor": [0.8, 0.7]},
+        {"tokens": [150, 150], "wall": [2.0, 2.0], "processor": [0.8, 0.7]},
+    ]
+    found = devices.summarise(one, two)
+    assert found["speed_up"] == pytest.approx({"low": 0.75, "median": 1.125, "high": 1.5})
+    assert found["efficiency"] == pytest.approx({"low": 0.375, "median": 0.5625, "high": 0.75})
+    # 0.01 s of one process a token, against 1.5 s of each of the two for 300 tokens.
+    assert found["processor_efficiency"]["median"] == pytest.approx(0.01 / (2 * 1.5 / 300))
+
+
+@pytest.mark.slow
+def test_two_processes_at_micro_size(tmp_path: Path) -> None:
+    words = "decoder=micro strategy=task_signal tasks=microworld_sentiment rows=60 tokens=256 steps=1 pairs=1 turns=1"
+    out = tmp_path / "out.json"
+    done = subprocess.run(
+        [sys.executable, str(DEVICES), *words.split(), f"out={out}"],
+        capture_output=True,
+        text=True,
+        timeout=290,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cases = json.loads(out.read_text())["cases"]
+    assert [case["two_processes_do"] for case in cases] == ["same step", "twice the step"]

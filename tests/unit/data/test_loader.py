@@ -1,5 +1,6 @@
 """Loaders: all devices together do the single-device step, budgets, and threads that end."""
 
+import dataclasses
 import gc
 import itertools
 import threading
@@ -7,6 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import torch
 
 from mtl.config.errors import UserError
 from mtl.config.schema import BudgetConfig
@@ -225,3 +227,28 @@ def test_evaluation_goes_over_every_row_once() -> None:
     assert sum(map(len, ranks)) == len(whole)
     empty = EncodedSplit.build([], encode)
     assert list(evaluation_batches(empty, 0, 50)) == []
+
+
+def test_batches_for_a_gpu_are_pinned_before_they_are_wanted(monkeypatch):
+    """Every tensor, in the loader's thread; what the batch holds stays."""
+    pinned = {}
+
+    def pin_memory(tensor):
+        copy = tensor.clone()
+        pinned[id(copy)] = copy, threading.current_thread().name
+        return copy
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    for own, other in zip(
+        TrainLoader(STORES, plan(), steps=3, pin=True),
+        TrainLoader(STORES, plan(), steps=3),
+        strict=True,
+    ):
+        for one, plain in zip(own, other, strict=True):
+            for field in dataclasses.fields(Batch):
+                value, expected = getattr(one, field.name), getattr(plain, field.name)
+                if isinstance(value, torch.Tensor):
+                    assert pinned[id(value)][1].startswith("mtl-loader")
+                    assert value.equal(expected)
+                elif field.name != "encoded":
+                    assert value == expected
