@@ -23,11 +23,12 @@ ABSENT = ("pyarrow", "datasets", "hydra", "omegaconf", "pydantic", "mlflow", "op
 
 
 def load(script: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(script.stem, script)
+    name = f"benchmark_{script.stem}"  # strategies is a package too
+    spec = importlib.util.spec_from_file_location(name, script)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[script.stem] = module  # its dataclasses look themselves up there
+    sys.modules[name] = module  # its dataclasses look themselves up there
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(script.parent)  # as for a script that is run
         spec.loader.exec_module(module)
@@ -183,7 +184,6 @@ def test_ratios_are_of_tokens_per_second_turn_by_turn(strategies: ModuleType) ->
 
 
 def test_both_sides_of_one_task_do_the_same_work(strategies: ModuleType) -> None:
-    torch.set_num_threads(1)
     material = strategies.Material.load(["microworld_sentiment"], 60)
     options = {"precision": "32", "threads": "1", "pairs": "0", "mlflow": "false"}
     config = strategies.make_config("tiny", "mixed_batch", options, tokens=256, block=1)
