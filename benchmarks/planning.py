@@ -5,7 +5,7 @@
 
 - *plan*: a plan is constructed.
 - *budget*: the steps and tokens of one epoch are counted (``mtl.data.loader.planned_totals``).
-- *first*: from the plan that was counted to its first step, as a training begins.
+- *first*: from the plan that was counted to its first step, as a training begins; the epoch is planned already.
 - *middle*: from a new plan to a step in the middle of the epoch, as one is resumed; of earlier epochs nothing but their
   sizes is needed, but these follow from how their steps are cut, so that each is planned once.
 - *bytes held* a row beside the lengths that are given, and at the peak.
@@ -30,6 +30,7 @@ from mtl.data.loader import planned_totals
 from mtl.data.plan import Composition, Plan
 
 BATCH_TOKENS = 4096
+EPOCH = BudgetConfig(epochs=1.0)
 DEFAULTS = {
     "rows": "10000,100000,1000000,10000000",
     "tasks": "1,16",
@@ -68,25 +69,31 @@ def measure(rows: int, tasks: int, composition: Composition) -> dict[str, Any]:
             seed=0,
         )
 
-    tracemalloc.start()  # only numpy's arrays are big, and they are few
-    seconds = {}
-    seconds["plan"], plan = timed(made)
-    seconds["budget"], budgeted = timed(lambda: planned_totals(plan, BudgetConfig(epochs=1.0)))
-    seconds["first"], _ = timed(lambda: next(plan.steps()))
+    steps, seconds = _timings(made)
+    tracemalloc.start()  # apart from the timings: it makes everything slower
+    plan = made()
+    planned_totals(plan, EPOCH)
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    held -= budgeted.cumulative.nbytes
-    middle = budgeted.steps // 2
-    seconds["middle"], step = timed(lambda: next(made().steps(middle)))
-    assert step.index == middle
     return {
         "rows": rows,
         "tasks": tasks,
         "composition": composition,
-        "steps": budgeted.steps,
+        "steps": steps,
         "seconds": seconds,
         "bytes_per_row": {"held": held / rows, "peak": peak / rows},
     }
+
+
+def _timings(made: Callable[[], Plan]) -> tuple[int, dict[str, float]]:
+    """Steps of an epoch, and processor seconds by name."""
+    construct, plan = timed(made)
+    count, budgeted = timed(lambda: planned_totals(plan, EPOCH))
+    first, _ = timed(lambda: next(plan.steps()))
+    middle = budgeted.steps // 2
+    resume, step = timed(lambda: next(made().steps(middle)))
+    assert step.index == middle
+    return budgeted.steps, {"plan": construct, "budget": count, "first": first, "middle": resume}
 
 
 def line(case: Mapping[str, Any]) -> str:

@@ -1,14 +1,12 @@
 """What starting costs: seconds of ``--help``, of a mistake, and from the command to the first training step.
 
     python benchmarks/start.py
-    python benchmarks/start.py repeats=5 budget=2000000
+    python benchmarks/start.py repeats=9
 
 - *help* and *mistake*: ``python -m mtl.fit --help``, and with a strategy that does not exist.
 - *hydra*: the part of both that is not ours, ``python -c "import hydra.main, hydra.compose"``.
 - *first step*: ``python -m mtl.fit decoder=tiny`` on the microworld until metrics.jsonl has a line, with tokenised data
   in the cache: the first run fills it and is left out.
-- *evaluation*: the share of a default run that scoring takes. A run of few steps tells the seconds of a token and of
-  all scoring; the share is worked out for the default budget, where the same scoring stands beside more steps.
 
 The commands take turns. Two clocks: wall time, and processor time of the process (user and system), which neighbours
 on a shared machine disturb far less.
@@ -16,7 +14,6 @@ on a shared machine disturb far less.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -31,7 +28,7 @@ from _measuring import ROOT, Clocks, machine, write
 from _options import read_options
 from _options import run as run_benchmark
 
-DEFAULTS = {"repeats": "5", "steps": "20", "budget": "", "out": ""}
+DEFAULTS = {"repeats": "5", "out": ""}
 SHORT = {
     "hydra": ["-c", "import hydra, hydra.compose, hydra.main"],
     "help": ["-m", "mtl.fit", "--help"],
@@ -44,7 +41,9 @@ FIT = ["-m", "mtl.fit", "decoder=tiny", "trainer.threads=1"]
 def timed(words: Sequence[str], status: int, cwd: Path) -> Clocks:
     """One command from its start to its end."""
     started, before = time.perf_counter(), os.times()
-    done = subprocess.run([sys.executable, *words], cwd=cwd, env=_environment(), capture_output=True)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=cwd, env=_environment(), capture_output=True
+    )
     after = os.times()
     assert done.returncode == status, done.stderr.decode()
     return Clocks(
@@ -85,17 +84,6 @@ def _processor_seconds(pid: int) -> float:
 
 def _environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-def evaluation_share(training: float, scoring: float, tokens: int, budget: int) -> float:
-    """Share of a run that scoring takes.
-
-    :param training: Seconds of ``tokens`` tokens of training.
-    :param scoring: Seconds of all scoring, which does not depend on the budget.
-    :param budget: Tokens of the run in question.
-    """
-    whole = training * budget / tokens
-    return scoring / (whole + scoring)
 
 
 def summary(clocks: Sequence[Clocks]) -> dict[str, dict[str, float]]:

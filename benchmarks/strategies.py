@@ -4,8 +4,8 @@
     python benchmarks/strategies.py decoder=tiny tasks=2,8 strategy=mt_dnn turns=7
 
 A step is the strategy's losses, the backward pass, clipping and AdamW, on the batches that the program's plan gives the
-strategy. A strategy that trains a copy for each task (single_task, the fine-tuning of pretrain_finetune) takes turns over
-its tasks, a step of each. The sides take turns in one process: ``steps`` steps of single_task, then as many of the other.
+strategy. A strategy that trains a copy for each task (single_task, the fine-tuning of pretrain_finetune) takes turns
+over its tasks, a step of each. The sides take turns in one process: ``steps`` steps of one, then as many of the other.
 Batches are built beforehand; what building them and the loop around costs is the question of ``whole_loop.py``.
 
 Tasks are those of the microworld; beyond eight they are copies of them under other names. zero_shot trains on running

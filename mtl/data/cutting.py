@@ -96,7 +96,7 @@ def whole_shares(wanted: np.ndarray, total: int) -> np.ndarray:
 
 def _greedy(ends: np.ndarray, limit: int, most: int | None = None) -> np.ndarray:
     """Fill each step as far as it goes; gives up beyond ``most`` bounds."""
-    view = memoryview(ends)  # one number of it costs less than one call of numpy
+    view = ends.data  # one number of it costs less than one call of numpy
     bounds = [0]
     done = 0
     while bounds[-1] < len(view) and (most is None or len(bounds) <= most):

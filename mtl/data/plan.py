@@ -206,7 +206,7 @@ class Plan:
 
     def exposure(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """(K,) rows and (K,) tokens of each task in the first ``steps`` steps."""
-        number = self._epoch_of(steps)
+        number = self._epoch_of(max(steps - 1, 0))  # the epoch after the last step is none of it
         epoch, state = self._epoch(number), self._states[number]
         here = slice(0, epoch.bounds[steps - state.step])
         rows = np.zeros(self.tasks, dtype=np.int64)

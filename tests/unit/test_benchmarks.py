@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,11 +26,12 @@ ABSENT = ("pyarrow", "datasets", "hydra", "omegaconf", "pydantic", "mlflow", "op
 
 
 def load(script: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(script.stem, script)
+    name = f"benchmark_{script.stem}"  # strategies is a package too
+    spec = importlib.util.spec_from_file_location(name, script)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[script.stem] = module  # its dataclasses look themselves up there
+    sys.modules[name] = module  # its dataclasses look themselves up there
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(script.parent)  # as for a script that is run
         spec.loader.exec_module(module)
@@ -250,3 +253,53 @@ def test_two_processes_at_micro_size(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     cases = json.loads(out.read_text())["cases"]
     assert [case["two_processes_do"] for case in cases] == ["same step", "twice the step"]
+
+
+@pytest.fixture(scope="module")
+def strategies() -> ModuleType:
+    return load(ROOT / "benchmarks/strategies.py")
+
+
+def test_ratios_are_of_tokens_per_second_turn_by_turn(strategies: ModuleType) -> None:
+    other = [(1.0, 100), (2.0, 100), (1.0, 300)]
+    single = [(1.0, 200), (1.0, 100), (1.0, 300)]
+    found = strategies.summarise(other, single)
+    assert found["ratio"] == {"low": 0.5, "median": 0.5, "high": 1.0}
+    assert found["tokens_per_second"] == 100
+    assert found["single_tokens_per_second"] == 200
+
+
+def test_both_sides_of_one_task_do_the_same_work(strategies: ModuleType) -> None:
+    material = strategies.Material.load(["microworld_sentiment"], 60)
+    options = {"precision": "32", "threads": "1", "pairs": "0", "mlflow": "false"}
+    config = strategies.make_config("tiny", "mixed_batch", options, tokens=256, block=1)
+    one, other = (
+        strategies.models(name, material.tasks, material, config, 2)[0]
+        for name in ("mixed_batch", "single_task")
+    )
+    for number in range(2):
+        assert one.step(number) == other.step(number) > 0
+    pairs = zip(one.strategy.parameters(), other.strategy.parameters(), strict=True)
+    assert all(a.equal(b) for a, b in pairs)
+
+
+def test_copies_bear_names_of_their_own(strategies: ModuleType) -> None:
+    material = strategies.Material.load(["microworld_sentiment", "microworld_similarity"], 10)
+    names = [task.name for task in strategies.copies(material.tasks, 5)]
+    assert len(set(names)) == 5
+
+
+def test_planning_runs_on_few_rows(tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    words = ["rows=2000", "tasks=2", f"out={out}"]
+    subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/planning.py"), *words], check=True, cwd=tmp_path
+    )
+    cases = json.loads(out.read_text())["cases"]
+    assert [case["composition"] for case in cases] == ["mixed", "one_task", "every_task"]
+    assert all(case["steps"] > 1 and case["bytes_per_row"]["held"] > 0 for case in cases)
+
+
+def test_a_running_process_has_processor_time() -> None:
+    seconds = load(ROOT / "benchmarks/start.py")._processor_seconds(os.getpid())
+    assert seconds > 0 or math.isnan(seconds)
