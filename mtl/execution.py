@@ -143,9 +143,7 @@ class _Fitting:
                 check_shared(config, part.strategy)
 
     def run(self, folder: RunFolder, keeps_memory: bool) -> None:
-        """
-        :param keeps_memory: For the log: whether freed memory stays with the process.
-        """
+        """:param keeps_memory: For the log: whether freed memory stays with the process."""
         config = self.config
         resume = any(folder.path.glob(f"**/{LAST}"))
         tracker = make_tracker(
