@@ -79,6 +79,7 @@ RANGES: dict[str, tuple[str, Test]] = {
     "optimizer.final": SHARE,
     "optimizer.clip": POSITIVE,
     "trainer.devices": AT_LEAST_ONE,
+    "trainer.nodes": AT_LEAST_ONE,
     "trainer.threads": AT_LEAST_ONE,
     "budget.tokens": AT_LEAST_ONE,
     "budget.steps": AT_LEAST_ONE,

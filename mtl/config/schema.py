@@ -129,7 +129,10 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Lightning accelerator."""
     devices: int | Literal["auto"] = 1
-    """Processes, one per device."""
+    """Processes on each machine, one per device."""
+    nodes: int = 1
+    """Machines. With more than one, a launcher such as torchrun starts the command on each, and all share the run's
+    folder."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """Lightning strategy."""
     precision: Literal["auto", "32", "bf16"] = "auto"

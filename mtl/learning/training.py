@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -226,6 +227,7 @@ def make_trainer(
     return pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
+        num_nodes=config.trainer.nodes,
         strategy=devices,
         precision="bf16-mixed" if config.trainer.precision == "bf16" else "32-true",
         max_steps=steps,
@@ -244,10 +246,19 @@ def make_trainer(
 
 
 def check_devices(config: TrainerConfig) -> None:
-    """Whether this machine has the devices a trainer asks for.
+    """Whether this machine has the devices a trainer asks for, and the others are there.
 
-    :raises UserError: it has not.
+    :raises UserError: it has not, or they are not.
     """
+    if config.nodes > 1 and "WORLD_SIZE" not in os.environ:
+        raise UserError(
+            f"on {config.nodes} machines a launcher starts the processes, and this one was started alone",
+            where=f"trainer.nodes={config.nodes}",
+            hints=[
+                f"on each machine: torchrun --nnodes={config.nodes} --nproc-per-node={config.devices}"
+                " --rdzv-backend=c10d --rdzv-endpoint=HOST:PORT -m mtl.fit ... run_dir=DIR"
+            ],
+        )
     where = f"trainer={config.name}"
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     apple = torch.backends.mps.is_available()

@@ -84,11 +84,14 @@ class Checker:
 
     def _arm(self, arm: PlannedArm) -> FitConfig:
         config = self.compose(arm.settings, f"study {self.config.study.name}, arm {arm.name}")
-        if config.trainer.devices != 1:
+        trainer = config.trainer
+        if trainer.devices != 1 or trainer.nodes != 1:
             raise UserError(
                 "the runs of a study train on one device each",
-                where=f"trainer.devices={config.trainer.devices}",
-                hints=["trainer.devices=1; more workers train more runs at once: workers=N"],
+                where=f"trainer.devices={trainer.devices} trainer.nodes={trainer.nodes}",
+                hints=[
+                    "trainer.devices=1 trainer.nodes=1; more workers train more runs at once: workers=N"
+                ],
             )
         return config
 

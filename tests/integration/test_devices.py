@@ -126,6 +126,49 @@ def test_the_launcher_makes_one_run(tmp_path, one):
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
+def test_two_machines_make_one_run(tmp_path, one):
+    """A launcher on each starts one process; they share the folder."""
+    name, port = "hard_sharing", fitting.free_port()
+    command = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1"]
+    command += ["--master-addr=127.0.0.1", f"--master-port={port}"]
+    training = [f"strategy={name}", *COMMON, *DDP, "trainer.devices=1", "trainer.nodes=2"]
+    machines = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                *command,
+                f"--node-rank={rank}",
+                "-m",
+                "mtl.fit",
+                *training,
+                "run_dir=run",
+            ],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    ended = [machine.communicate(timeout=240) for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], ended
+    assert "run folder" in ended[0][0]
+    assert ended[1][0] == ""
+    fitting.assert_close(one[name], tmp_path / "run")
+
+
+def test_one_machine_of_two_says_how_to_start_both(tmp_path):
+    arguments = ["strategy=mt_dnn", *fitting.SMALL, "budget.steps=8", *DDP, "trainer.nodes=2"]
+    assert fitting.fit_elsewhere(arguments, tmp_path) == (
+        2,
+        "",
+        "error: on 2 machines a launcher starts the processes, and this one was started alone"
+        " (trainer.nodes=2)\n"
+        "  on each machine: torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d"
+        " --rdzv-endpoint=HOST:PORT -m mtl.fit ... run_dir=DIR\n",
+    )
+
+
 def test_a_signal_to_one_process_stops_both_and_resume_is_exact(two):
     """Bit for bit, on two processes as on one."""
     folder, endings = two
