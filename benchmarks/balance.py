@@ -136,7 +136,11 @@ class Case:
         self.steps = self.block * (self.pairs + 2)
         self.tasks = material.tasks[:tasks]
         config = make_config(
-            decoder, strategy, {**options, "mlflow": "false"}, tokens=int(options["tokens"]), block=self.block
+            decoder,
+            strategy,
+            {**options, "mlflow": "false"},
+            tokens=int(options["tokens"]),
+            block=self.block,
         )
         self.config = replace(config, budget=replace(config.budget, steps=self.steps))
         self.strategy: Strategy = load_strategy_class(strategy)()

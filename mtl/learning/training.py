@@ -31,7 +31,6 @@ from mtl.learning.reduction import reduction
 from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import LAST, Scored, StepDone, Supervisor
 
-
 ROW_TOKENS = 96
 """Least width of a packed row where each task has a batch of its own: a task of short texts alone would have many
 narrow rows, which attention kernels are slow at."""

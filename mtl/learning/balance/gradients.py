@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 BLOCK = 8192
 """Columns of a block on a CPU: so many of all rows stay in its cache."""
 
@@ -81,7 +80,9 @@ def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
 def _one_sign(matrix: Tensor) -> Tensor:
     """(n,) sum of the entries of one sign in each column of (m, n), the sign drawn."""
     total, size = matrix.sum(0), matrix.abs().sum(0)
-    purity = 0.5 * (1 + total / size)  # not a number in a column of zeros, which is neither above nor below
+    purity = 0.5 * (
+        1 + total / size
+    )  # not a number in a column of zeros, which is neither above nor below
     drawn = torch.rand_like(total)
     negative = torch.where(purity < drawn, total - size, 0)
     return torch.where(purity > drawn, total + size, negative) / 2
