@@ -54,23 +54,7 @@ class Pretraining:
         self.start, self.progress = start, progress
         self.corpus = loaded.corpus
         self.tokens = tokens
-        shape = {**asdict(start.decoder.config), "name": None}
-        self.key = cache.content_key(
-            "pretraining",
-            json.dumps(
-                [
-                    shape,
-                    start.base.fingerprint,
-                    loaded.corpus.train.fingerprint,
-                    tokens,
-                    asdict(self.config.optimizer),
-                    asdict(config.batch),
-                    config.trainer.precision,
-                    config.seed,
-                ],
-                sort_keys=True,
-            ),
-        )
+        self.key = trunk_key(self.config, start, loaded.corpus.train.fingerprint, tokens)
         self.entry = cache.cache_root(config.data.cache) / f"pretrained-{self.key}"
         if not self.entry.is_dir():
             self._prepare()
@@ -107,8 +91,10 @@ class Pretraining:
             if first and not (own.path / LEDGER).is_file():
                 shutil.rmtree(own.path, ignore_errors=True)  # another run came first
                 own.path.mkdir()
-                for name in (METRICS, LEDGER):
-                    shutil.copy(self.entry / name, own.path / name)
+                shutil.copy(self.entry / METRICS, own.path / METRICS)
+                kept = json.loads((self.entry / LEDGER).read_text(encoding="utf-8"))
+                # Its seconds are those of the run that trained it.
+                _write_ledger(own, {**kept, "reused": True})
         else:
             self._train(own, first)
         if not first:
@@ -162,7 +148,7 @@ class Pretraining:
             pieces=config.batch.accumulate * trained.devices,
         )
         kept = {name: ledger[name] for name in ("tokens", "steps", "flops", "seconds")}
-        write_atomically(own.path / LEDGER, to_json(kept, indent=2) + "\n")
+        _write_ledger(own, {**kept, "reused": False})
         cache.build(self.entry.name, lambda place: self._publish(own, place), config.data.cache)
         shutil.rmtree(own.last_checkpoint.parent)
 
@@ -170,6 +156,32 @@ class Pretraining:
         torch.save(self.strategy.decoder.state_dict(), place / WEIGHTS)
         for name in (METRICS, LEDGER):
             shutil.copy(own.path / name, place / name)
+
+
+def trunk_key(config: FitConfig, start: Start, corpus: str, tokens: int) -> str:
+    """A key that differs wherever the weights that come of the stage would.
+
+    :param config: With the stage's own learning rate.
+    :param corpus: Fingerprint of the training text.
+    """
+    trainer = config.trainer
+    decided = [
+        {**asdict(start.decoder.config), "name": None},
+        start.base.fingerprint,
+        corpus,
+        tokens,
+        asdict(config.optimizer),
+        asdict(config.batch),
+        trainer.precision,
+        config.seed,
+        # Another device, or another number of threads, adds in another order.
+        [trainer.accelerator, trainer.devices, trainer.threads or torch.get_num_threads()],
+    ]
+    return cache.content_key("pretraining", json.dumps(decided, sort_keys=True))
+
+
+def _write_ledger(own: RunFolder, ledger: Mapping[str, Any]) -> None:
+    write_atomically(own.path / LEDGER, to_json(ledger, indent=2) + "\n")
 
 
 def _step(checkpoint: Path) -> int:

@@ -6,6 +6,8 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from numpy.typing import NDArray
 from mtl.tasks.task import Answer, Example
 
 Rows = NDArray[np.float64]
+
+STEMS = 2**16
+"""Words whose stem is remembered."""
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -67,7 +72,7 @@ def rouge(variant: str) -> Callable[[Sequence[Answer], Sequence[Example]], Rows]
     def rows(answers: Sequence[Answer], examples: Sequence[Example]) -> Rows:
         from rouge_score.rouge_scorer import RougeScorer
 
-        scorer = RougeScorer([variant], use_stemmer=True)
+        scorer = RougeScorer([variant], tokenizer=_stemming_tokenizer())
         best = [
             scorer.score_multi(many, text)[variant].fmeasure
             for text, many in _pairs(answers, examples)
@@ -75,6 +80,24 @@ def rouge(variant: str) -> Callable[[Sequence[Answer], Sequence[Example]], Rows]
         return np.array(best, dtype=np.float64)[:, None]
 
     return rows
+
+
+@cache
+def _stemming_tokenizer() -> Any:
+    """The package's own with ``use_stemmer``, which remembers stems: they are most of the time of ROUGE."""
+    from nltk.stem.porter import PorterStemmer
+    from rouge_score.tokenize import tokenize
+    from rouge_score.tokenizers import Tokenizer
+
+    class Stemmer:
+        stem = staticmethod(lru_cache(STEMS)(PorterStemmer().stem))
+
+    class Stemming(Tokenizer):
+        def tokenize(self, text: str) -> list[str]:
+            words: list[str] = tokenize(text, Stemmer)
+            return words
+
+    return Stemming()
 
 
 BLEU_ORDER = 4

@@ -110,6 +110,7 @@ def _run(study: Study) -> None:
         asked.set()
 
     before = {n: signal.signal(n, remember) for n in (signal.SIGINT, signal.SIGTERM)}
+    print(crew_line(workers, study.config.threads), file=sys.stderr, flush=True)
     crew = Crew(study, workers)
     written = time.monotonic()
     try:
@@ -148,6 +149,12 @@ def _workers(config: StudyConfig) -> int:
     if config.workers is not None:
         return config.workers
     return max(1, len(os.sched_getaffinity(0)) // config.threads)
+
+
+def crew_line(workers: int, threads: int) -> str:
+    """How many workers of how many threads work on this machine, in words."""
+    thread = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"1 worker of {thread}" if workers == 1 else f"{workers} workers of {thread} each"
 
 
 def _parent(study: Study) -> Any:

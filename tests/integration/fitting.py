@@ -180,12 +180,12 @@ def same(one, other):
 
 
 def measured(summary):
-    """summary.json without what a clock, the memory of a process, or a commit made meanwhile says."""
+    """summary.json without what a clock, the memory of a process, the cache, or a commit made meanwhile says."""
     return {**_timeless(summary), "git": None}
 
 
 def _timeless(values):
-    aside = ("seconds", "diagnosing_seconds", "peak_memory_bytes")
+    aside = ("seconds", "diagnosing_seconds", "peak_memory_bytes", "reused")
     return {
         key: _timeless(value) if isinstance(value, dict) else value
         for key, value in values.items()

@@ -148,6 +148,9 @@ def test_the_language_model_stage_is_done_once_for_all(tmp_path, trained_steps):
     again = fit.run([*started, f"run_dir={tmp_path / 'again'}"])
     other = fit.run([*started, "strategy=single_task", f"run_dir={tmp_path / 'other'}"])
     assert {"microworld"} not in trained_steps
+    costs = [run.summary["ledger"]["pretraining"] for run in (first, again, other)]
+    assert [cost["reused"] for cost in costs] == [False, True, True]
+    assert {cost["seconds"] for cost in costs} == {costs[0]["seconds"]}
     fitting.assert_same_run(first.path, again.path)
     for run in (first, again, other):
         ledger = run.summary["ledger"]

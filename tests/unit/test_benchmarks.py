@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -303,3 +304,61 @@ def test_planning_runs_on_few_rows(tmp_path: Path) -> None:
 def test_a_running_process_has_processor_time() -> None:
     seconds = load(ROOT / "benchmarks/start.py")._processor_seconds(os.getpid())
     assert seconds > 0 or math.isnan(seconds)
+
+
+@pytest.fixture(scope="module")
+def balance() -> ModuleType:
+    return load(ROOT / "benchmarks/balance.py")
+
+
+def test_a_balance_is_compared_pair_by_pair(balance: ModuleType) -> None:
+    """Blocks of 4 steps: 1, 2 and 4 s under the sum, 2, 2 and 6 s under the balance."""
+    found = balance.summarise([(1.0, 2.0), (2.0, 2.0), (4.0, 6.0)], 4)
+    assert found["sum_ms"] == pytest.approx(500)
+    assert found["ms"] == pytest.approx(500)
+    assert found["ratio"] == {"low": 1.0, "median": 1.5, "high": 2.0}
+
+
+def test_trainings_in_turns(balance: ModuleType) -> None:
+    """Neither works out of its turn, and what goes wrong in one is said."""
+    done: list[str] = []
+
+    def work(name: str, steps: int, step_done) -> None:
+        for _ in range(steps):
+            done.append(name)
+            step_done()
+        raise ValueError(name)
+
+    one, other = (balance.Turns(partial(work, name, 4), 2) for name in "ab")
+    for turns in (one, other, one, other):
+        turns.take()
+    assert "".join(done) == "aabbaabb"
+    with pytest.raises(ValueError, match="a"):
+        one.take()
+
+
+def test_every_balance_does_the_same_rows(balance: ModuleType, tmp_path: Path) -> None:
+    words = (
+        "decoder=micro strategy=hard_sharing tasks=2 rows=60 tokens=128 steps=1 pairs=1"
+        f" balance=sum,dwa,mgda out={tmp_path / 'out.json'}"
+    )
+    cases = balance.main(words.split())["cases"]
+    assert [case["balance"] for case in cases] == ["sum", "dwa", "mgda"]
+    assert [case["backward_passes"] for case in cases] == [1, 1, 2]
+    assert [case["rows_mebibytes"] > 0 for case in cases] == [False, False, True]
+    with pytest.raises(UserError, match="mgda"):
+        balance.balances("mgdaa", ())
+
+
+def test_runs_are_dealt_to_workers() -> None:
+    workers = load(ROOT / "benchmarks/workers.py")
+    assert workers.dealt([0, 1, 2, 3, 4], 2) == [[0, 2, 4], [1, 3]]
+    rounds = [
+        {"workers": 10.0, "process": 15.0, "seconds": [[6.0, 3.0], [8.0, 2.0]]},
+        {"workers": 20.0, "process": 20.0, "seconds": [[7.0, 4.0], [9.0, 3.0]]},
+    ]
+    found = workers.summarise(rounds, 4)
+    assert found["workers_runs_per_hour"] == pytest.approx(960)  # 4 runs in 15 s
+    assert found["ratio"] == {"low": 1.0, "median": 1.25, "high": 1.5}
+    assert found["first_run_seconds"] == 7.5
+    assert found["later_run_seconds"] == 3.0
