@@ -11,9 +11,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,17 @@ def _in_folder() -> Iterator[FoundStrategy]:
         yield FoundStrategy(file.stem, "strategies/", file, name, module)
 
 
+@lru_cache(maxsize=4)
+def _entries(installed: Callable[..., EntryPoints], path: tuple[str, ...]) -> EntryPoints:
+    """To read what all installed packages say of themselves takes 40 ms, and ``--help`` asks thirty times.
+
+    :param path: Where Python looks for packages.
+    """
+    return installed(group="mtl.strategies")
+
+
 def _in_packages() -> Iterator[FoundStrategy]:
-    for entry in entry_points(group="mtl.strategies"):
+    for entry in _entries(entry_points, tuple(sys.path)):
         module, _, class_name = entry.value.partition(":")
         file = find_module_file(module)
         if file is not None and class_name:
