@@ -42,7 +42,15 @@ search:
   space:
     optimizer.learning_rate: {low: 0.001, high: 0.01, log: true}
 """
-TIMES = ("seconds", "diagnosing_seconds", "reused", "started", "updated", "command", "peak_memory_bytes")
+TIMES = (
+    "seconds",
+    "diagnosing_seconds",
+    "reused",
+    "started",
+    "updated",
+    "command",
+    "peak_memory_bytes",
+)
 KILLS = 8
 
 

@@ -62,5 +62,7 @@ def test_text_vocabulary_and_length_decide_the_key(config: FitConfig) -> None:
 
 def test_what_comes_after_does_not(config: FitConfig) -> None:
     after = {"strategy": {"name": "mt_dnn"}, "budget.tokens": 5, "balance.name": "pcgrad"}
-    other = reduce(lambda one, item: changed(one, item[0].split("."), item[1]), after.items(), config)
+    other = reduce(
+        lambda one, item: changed(one, item[0].split("."), item[1]), after.items(), config
+    )
     assert key(other) == key(config)
