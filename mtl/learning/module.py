@@ -159,12 +159,16 @@ class MultiTaskModule(pl.LightningModule):
             super().backward(loss, *arguments, **named)
         if len(self._pieces) < self.trainer.accumulate_grad_batches:
             return
-        if is_sharded(self.strategy):
+        world = self.trainer.world_size
+        if not self._separate and (world > 1 or self._was_idle()):
             drop_gradients_of_nothing(self.strategy)
         if self._balanced is not None:
-            world = self.trainer.world_size
             if not self._balanced.finish(seed=self._balance_seed(), world=world):
                 raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
+
+    def _was_idle(self) -> bool:
+        """Whether a piece of the step had no example, and so passed through the head of a task that it stands for."""
+        return any(batch.real_tokens == 0 for _, batches in self._pieces for batch in batches)
 
     def _count(self, batches: Sequence[Batch], losses: Sequence[Tensor]) -> None:
         """Keep the losses for the record; they are summed when it is written, not in every step."""

@@ -61,13 +61,15 @@ def is_sharded(module: nn.Module) -> bool:
 
 @torch.no_grad()
 def drop_gradients_of_nothing(strategy: Strategy) -> None:
-    """Take away gradients that are 0 in every number on all devices: of the heads of tasks that a step has not.
+    """Take away gradients that are 0 in every number, on all devices: of the heads of tasks that a step has not, where
+    devices or pieces without an example passed through them.
 
-    One process has no gradient there, and AdamW leaves such a parameter alone; at a gradient of 0 it would decay.
+    Without them there is no gradient there, and AdamW leaves such a parameter alone; at a gradient of 0 it would decay.
     """
     parameters = [p for p in strategy.parameters() if p.grad is not None]
     reached = torch.stack([_own_part(p.grad).any() for p in parameters]).float()
-    torch.distributed.all_reduce(reached, torch.distributed.ReduceOp.MAX)
+    if is_sharded(strategy):  # otherwise all devices have the same gradients by now
+        torch.distributed.all_reduce(reached, torch.distributed.ReduceOp.MAX)
     for parameter, some in zip(parameters, reached.tolist(), strict=True):
         if not some:
             parameter.grad = None
