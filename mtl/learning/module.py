@@ -162,9 +162,9 @@ class MultiTaskModule(pl.LightningModule):
         world = self.trainer.world_size
         if not self._separate and (world > 1 or self._was_idle()):
             drop_gradients_of_nothing(self.strategy)
-        if self._balanced is not None:
-            if not self._balanced.finish(seed=self._balance_seed(), world=world):
-                raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
+        step = self._balanced
+        if step is not None and not step.finish(seed=self._balance_seed(), world=world):
+            raise NonFiniteLossError(self.global_step, self._rows_of_step(), what="gradient")
 
     def _was_idle(self) -> bool:
         """Whether a piece of the step had no example, and so passed through the head of a task that it stands for."""
