@@ -41,7 +41,7 @@ from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import LAST, Scored, StepDone, Supervisor
 
 ROW_TOKENS = 96
-"""Least width of a packed row where each task has a batch of its own: a task of short texts alone would have many
+"""Least width of a packed row where several tasks have batches of their own: a task of short texts alone has many
 narrow rows, which attention kernels are slow at."""
 
 
@@ -113,7 +113,7 @@ class TrainingData(pl.LightningDataModule):
             accumulate=self.trainer.accumulate_grad_batches,
             tight=self._tight,
             apart=self._apart or separate,
-            row_tokens=ROW_TOKENS if separate else 0,
+            row_tokens=ROW_TOKENS if separate and len(self._stores) > 1 else 0,
             pin=self.trainer.strategy.root_device.type == "cuda",
         )
 
