@@ -49,8 +49,18 @@ def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None)
     columns = min(len(names), min(WIDEST, key=lambda width: -len(names) % width))
     rows = math.ceil(len(names) / columns)
     # Not pyplot: no global state, no window, and safe beside the drawing of others.
-    figure = Figure(figsize=(3.4 * columns + 0.6, 2.5 * rows + 0.7), dpi=120, layout="constrained")
+    width, height = 3.6 * columns + 0.4, 2.5 * rows + 0.6
+    figure = Figure(figsize=(width, height), dpi=120)
     FigureCanvasAgg(figure)
+    # Room for labels in inches: a layout engine would take as long again as all the drawing.
+    figure.subplots_adjust(
+        left=0.65 / width,
+        right=1 - 0.65 / width,
+        top=1 - 0.75 / height,
+        bottom=0.5 / height,
+        wspace=1.15 / 2.5,
+        hspace=0.5 / 2.0,
+    )
     panels = figure.subplots(rows, columns, sharex=True, squeeze=False).flatten()
     last = max(tokens for group in losses.values() for tokens, _ in group) if losses else 0
     scale, unit = token_unit(last)
