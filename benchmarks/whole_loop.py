@@ -221,7 +221,13 @@ def measure(
         seed=config.seed,
     )
     budgeted = planned_totals(plan, config.budget)
-    loader = TrainLoader(stores, plan, steps=budgeted.steps, weigh=reduction(strategy.reduction))
+    loader = TrainLoader(
+        stores,
+        plan,
+        steps=budgeted.steps,
+        weigh=reduction(strategy.reduction),
+        tight=strategy.reads == "corpus",
+    )
     bare = Bare(copy.deepcopy(strategy), config, budgeted.cumulative)
     batches = [batch.to(bare.device) for (batch,) in loader]  # one for all tasks: no towers here
     with tempfile.TemporaryDirectory(prefix="mtl-benchmark-") as folder:
@@ -314,6 +320,7 @@ def make_config(
 ) -> schema.FitConfig:
     """The defaults of ``mtl.fit``, but for what a benchmark fixes."""
     shape = yaml.safe_load((ROOT / f"configs/decoder/{decoder}.yaml").read_text(encoding="utf-8"))
+    device = options.get("device", "cpu")
     precision = options["precision"]
     assert precision in ("32", "bf16")
     return schema.FitConfig(
@@ -328,8 +335,8 @@ def make_config(
         corpus=schema.CorpusConfig(name="microworld", kind="microworld"),
         optimizer=schema.OptimizerConfig(),
         trainer=schema.TrainerConfig(
-            name=options["device"],
-            accelerator="cpu" if options["device"] == "cpu" else "gpu",
+            name=device,
+            accelerator="cpu" if device == "cpu" else "gpu",
             precision=precision,
             threads=int(options["threads"]),
             compile="never",  # the bare loop is not compiled either
