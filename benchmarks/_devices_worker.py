@@ -14,17 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from _material import Material, make_config, prepare
 from _measuring import Clocks
 from _options import read_options
 from _options import run as run_benchmark
-from whole_loop import DEFAULTS as OF_LOOP
-from whole_loop import Material, encode, make_config
 
 from mtl.config.strategies import load_strategy_class
 from mtl.data.loader import planned_totals
-from mtl.data.mixture import rates
-from mtl.data.plan import Plan
-from mtl.decoder.gpt import Decoder
 from mtl.learning.strategy import Strategy
 from mtl.learning.supervisor import Scored
 from mtl.learning.training import Listener, train
@@ -51,7 +47,7 @@ def main(words: Sequence[str]) -> None:
     config = make_config(
         options["decoder"],
         options["strategy"],
-        {**OF_LOOP, "threads": "1", "pairs": options["pairs"]},
+        {"precision": "32", "threads": "1", "pairs": options["pairs"], "mlflow": "false"},
         tokens=tokens,
         block=block,
     )
@@ -59,19 +55,8 @@ def main(words: Sequence[str]) -> None:
         config.trainer, devices=processes, strategy="ddp" if processes > 1 else "auto"
     )
     config = replace(config, trainer=several)
-    trained = material.tasks if strategy.reads == "tasks" else [material.corpus]
-    vocabulary = material.vocabulary.with_special(strategy.special_tokens(trained))
-    strategy.build(Decoder(config.decoder, vocabulary.size), trained, vocabulary)
-    stores = [encode(strategy, task) for task in trained]
-    sizes = {task.name: len(store) for task, store in zip(trained, stores, strict=True)}
-    plan = Plan(
-        [store.lengths for store in stores],
-        list(rates(sizes, config.mixture).values()),
-        keys=list(sizes),
-        composition=strategy.composition,
-        batch_tokens=tokens,
-        seed=config.seed,
-    )
+    prepared = prepare(strategy, material.read_by(strategy), material.vocabulary, config)
+    stores, plan = prepared.stores, prepared.plan
     tokens_after = planned_totals(plan, config.budget).cumulative
     ends = [Clocks.now()]
 

@@ -26,18 +26,15 @@ from typing import Any
 
 import torch
 import yaml
+from _material import Material, make_config, prepare
 from _measuring import ROOT, Clocks, machine, write
 from _options import read_options
 from _options import run as run_benchmark
-from whole_loop import Material, encode, make_config
 
 from mtl.config.errors import unknown_name
 from mtl.config.schema import BalanceConfig
 from mtl.config.strategies import load_strategy_class
 from mtl.data.loader import planned_totals
-from mtl.data.mixture import rates
-from mtl.data.plan import Plan
-from mtl.decoder.gpt import Decoder
 from mtl.learning.balance.methods import METHODS, missing_solvers, separate_gradients
 from mtl.learning.balance.rows import shared_parameters
 from mtl.learning.ledger import cost
@@ -143,19 +140,9 @@ class Case:
             block=self.block,
         )
         self.config = replace(config, budget=replace(config.budget, steps=self.steps))
-        self.strategy: Strategy = load_strategy_class(strategy)()
-        vocabulary = material.vocabulary.with_special(self.strategy.special_tokens(self.tasks))
-        self.strategy.build(Decoder(self.config.decoder, vocabulary.size), self.tasks, vocabulary)
-        self.stores = [encode(self.strategy, task) for task in self.tasks]
-        sizes = {task.name: len(s) for task, s in zip(self.tasks, self.stores, strict=True)}
-        self.plan = Plan(
-            [store.lengths for store in self.stores],
-            list(rates(sizes, self.config.mixture).values()),
-            keys=list(sizes),
-            composition=self.strategy.composition,
-            batch_tokens=self.config.batch.tokens,
-            seed=self.config.seed,
-        )
+        kind: type[Strategy] = load_strategy_class(strategy)
+        prepared = prepare(kind(), self.tasks, material.vocabulary, self.config)
+        self.strategy, self.stores, self.plan = prepared.strategy, prepared.stores, prepared.plan
         self.budgeted = planned_totals(self.plan, self.config.budget)
 
     def turns(self, balance: BalanceConfig, folder: Path) -> Turns:

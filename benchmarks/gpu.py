@@ -31,6 +31,7 @@ from typing import Any
 import torch
 import whole_loop
 import yaml
+from _material import Material
 from _measuring import ROOT, machine, write
 from _options import read_options
 from _options import run as run_benchmark
@@ -208,7 +209,7 @@ def side(name: str, setting: Setting) -> Iterator[Training]:
 
 def trainer(shape: DecoderConfig, device: Device, options: Mapping[str, str]) -> dict[str, Any]:
     """The whole loop over a bare one, for running text."""
-    material = whole_loop.Material.load(["microworld_summarisation"], int(options["texts"]))
+    material = Material.load(["microworld_summarisation"], int(options["texts"]))
     words = {
         "strategy": "zero_shot",
         "device": device.kind,

@@ -23,19 +23,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from _material import Material, make_config, prepare
 from _measuring import ROOT, machine, write
 from _options import read_options
 from _options import run as run_benchmark
-from whole_loop import Material, encode, make_config
 
 from mtl.config import schema
 from mtl.config.strategies import load_strategy_class
 from mtl.data.batch import Batch
 from mtl.data.loader import TrainLoader
-from mtl.data.mixture import rates
-from mtl.data.plan import Plan
 from mtl.data.vocabulary import Vocabulary
-from mtl.decoder.gpt import Decoder
 from mtl.learning.reduction import reduction
 from mtl.learning.schedule import adamw
 from mtl.learning.strategy import Strategy
@@ -107,22 +104,10 @@ def _model(
     config: schema.FitConfig,
     steps: int,
 ) -> Model:
-    vocabulary = vocabulary.with_special(strategy.special_tokens(tasks))
-    strategy.build(Decoder(config.decoder, vocabulary.size), tasks, vocabulary)
-    stores = [encode(strategy, task) for task in tasks]
-    sizes = {task.name: len(store) for task, store in zip(tasks, stores, strict=True)}
-    shares = rates(sizes, config.mixture) if len(sizes) > 1 else dict.fromkeys(sizes, 1.0)
-    plan = Plan(
-        [store.lengths for store in stores],
-        list(shares.values()),
-        keys=list(sizes),
-        composition=strategy.composition,
-        batch_tokens=config.batch.tokens,
-        seed=config.seed,
-    )
+    prepared = prepare(strategy, tasks, vocabulary, config)
     loader = TrainLoader(
-        stores,
-        plan,
+        prepared.stores,
+        prepared.plan,
         steps=steps,
         weigh=reduction(strategy.reduction),
         apart=strategy.apart,

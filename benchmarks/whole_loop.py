@@ -23,31 +23,25 @@ from __future__ import annotations
 
 import copy
 import statistics
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
+from _material import Material, make_config, prepare
 from _measuring import ROOT, Clocks, machine, write
 from _options import read_options
 from _options import run as run_benchmark
-from _tasks import read_task
 
 from mtl.config import schema
 from mtl.config.strategies import load_strategy_class
 from mtl.data.batch import Batch
 from mtl.data.loader import TrainLoader, planned_totals
-from mtl.data.mixture import rates
 from mtl.data.plan import Plan
 from mtl.data.store import EncodedSplit
-from mtl.data.vocabulary import Vocabulary
-from mtl.decoder.gpt import Decoder
 from mtl.learning.reduction import reduction
 from mtl.learning.schedule import adamw, multiplier
 from mtl.learning.strategy import Strategy
@@ -57,9 +51,6 @@ from mtl.record.folder import RunFolder
 from mtl.record.progress import Progress
 from mtl.record.recorder import Recorder
 from mtl.record.tracking import make_tracker
-from mtl.tasks.corpus import load_corpus
-from mtl.tasks.loading import load_task
-from mtl.tasks.task import Task
 
 SHAPES = {"tiny": (4096, 10), "small": (512, 4)}
 """Tokens of a step and steps of a block, where they are not given: a block should take about a second."""
@@ -169,36 +160,6 @@ class Pairs:
         self.started = Clocks.now()
 
 
-@dataclass(frozen=True)
-class Material:
-    """The microworld, read once for all cases."""
-
-    tasks: list[Task]
-    corpus: Task
-    vocabulary: Vocabulary
-
-    @classmethod
-    def load(cls, names: Sequence[str], rows: int) -> Material:
-        """The first ``rows`` training rows of each task and of the running text."""
-        data = schema.DataConfig()
-        tasks = [_fewer(load_task(read_task(name), data, seed=0), rows) for name in names]
-        config = schema.CorpusConfig(name="microworld", kind="microworld")
-        corpus = _fewer(load_corpus(config, tasks, data, seed=0), rows)
-        texts = (
-            text
-            for task in (*tasks, corpus)
-            if task.train is not None
-            for e in task.train.examples
-            for text in (*e.segments, *e.prompt, *e.choices, *e.answers, *e.references)
-        )
-        return cls(tasks, corpus, Vocabulary.train(texts, 8192))
-
-
-def _fewer(task: Task, rows: int) -> Task:
-    assert task.train is not None
-    return replace(task, train=replace(task.train, examples=task.train.examples[:rows]))
-
-
 def measure(
     material: Material, decoder: str, strategy_name: str, options: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -207,19 +168,8 @@ def measure(
     tokens, block = int(options["tokens"] or tokens), int(options["steps"] or block)
     config = make_config(decoder, strategy_name, options, tokens=tokens, block=block)
     strategy: Strategy = load_strategy_class(strategy_name)()
-    trained = material.tasks if strategy.reads == "tasks" else [material.corpus]
-    vocabulary = material.vocabulary.with_special(strategy.special_tokens(trained))
-    strategy.build(Decoder(config.decoder, vocabulary.size), trained, vocabulary)
-    stores = [encode(strategy, task) for task in trained]
-    sizes = {task.name: len(store) for task, store in zip(trained, stores, strict=True)}
-    plan = Plan(
-        [store.lengths for store in stores],
-        list(rates(sizes, config.mixture).values()),
-        keys=list(sizes),
-        composition=strategy.composition,
-        batch_tokens=tokens,
-        seed=config.seed,
-    )
+    prepared = prepare(strategy, material.read_by(strategy), material.vocabulary, config)
+    stores, plan = prepared.stores, prepared.plan
     budgeted = planned_totals(plan, config.budget)
     loader = TrainLoader(
         stores,
@@ -302,55 +252,6 @@ def _train_in_turns(
 
 def _unscored() -> Scored:
     raise AssertionError("nothing is scored here")
-
-
-def encode(strategy: Strategy, task: Task) -> EncodedSplit:
-    """The training rows, in memory."""
-    assert task.train is not None
-    vocabulary, context = strategy.vocabulary, strategy.decoder.context
-    return EncodedSplit.build(
-        task.train.examples,
-        lambda example: strategy.encode(example, task, vocabulary, context, "train"),
-        prefetch=vocabulary.prefetch,
-    )
-
-
-def make_config(
-    decoder: str, strategy: str, options: Mapping[str, str], *, tokens: int, block: int
-) -> schema.FitConfig:
-    """The defaults of ``mtl.fit``, but for what a benchmark fixes."""
-    shape = yaml.safe_load((ROOT / f"configs/decoder/{decoder}.yaml").read_text(encoding="utf-8"))
-    device = options.get("device", "cpu")
-    precision = options["precision"]
-    assert precision in ("32", "bf16")
-    return schema.FitConfig(
-        strategy={"name": strategy},
-        suite=schema.SuiteConfig(name="microworld", tasks=[]),
-        tasks=[],
-        task={},
-        mixture=schema.MixtureConfig(name="temperature", temperature=2.0),
-        balance=schema.BalanceConfig(name="sum"),
-        decoder=schema.DecoderConfig(**shape),
-        tokenizer=schema.TokenizerConfig(name="byte_bpe", kind="byte_bpe"),
-        corpus=schema.CorpusConfig(name="microworld", kind="microworld"),
-        optimizer=schema.OptimizerConfig(),
-        trainer=schema.TrainerConfig(
-            name=device,
-            accelerator="cpu" if device == "cpu" else "gpu",
-            precision=precision,
-            threads=int(options["threads"]),
-            compile="never",  # the bare loop is not compiled either
-        ),
-        pretrain=schema.PretrainConfig(),
-        diagnostics=schema.DiagnosticsConfig(),
-        budget=schema.BudgetConfig(steps=block * (int(options["pairs"]) + 2)),
-        batch=schema.BatchConfig(tokens=tokens),
-        data=schema.DataConfig(),
-        evaluation=schema.EvaluationConfig(times=0),
-        record=schema.RecordConfig(
-            mlflow=options["mlflow"] == "true", every=block, checkpoint_every=sys.maxsize
-        ),
-    )
 
 
 def difference(one: Strategy, other: Strategy) -> float:

@@ -11,6 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,20 @@ def load(script: Path) -> ModuleType:
         patch.syspath_prepend(script.parent)  # as for a script that is run
         spec.loader.exec_module(module)
     return module
+
+
+def finished(script: Path, words: str, folder: Path) -> tuple[str, dict[str, Any]]:
+    """What a benchmark printed and wrote down."""
+    out = folder / "out.json"
+    done = subprocess.run(
+        [sys.executable, str(script), *words.split(), f"out={out}"],
+        capture_output=True,
+        text=True,
+        timeout=290,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(out.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -169,18 +184,10 @@ def test_choices_without_the_peer(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_choices_of_the_smallest_decoder(tmp_path: Path) -> None:
     pytest.importorskip("lm_eval")
-    words = f"decoder=micro rows=2 each=1,2 passage=60 repeats=1 vocabulary=512 out={tmp_path / 'out.json'}"
-    process = subprocess.run(
-        [sys.executable, str(CHOICES), *words.split()],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    cases = json.loads((tmp_path / "out.json").read_text())["cases"]
-    assert [case["questions_per_passage"] for case in cases] == [1, 2]
-    assert "same answers" in process.stdout
+    words = "decoder=micro rows=2 each=1,2 passage=60 repeats=1 vocabulary=512"
+    printed, found = finished(CHOICES, words, tmp_path)
+    assert [case["questions_per_passage"] for case in found["cases"]] == [1, 2]
+    assert "same answers" in printed
 
 
 def test_flops_and_peak_of_one_gpu(gpu: ModuleType) -> None:
@@ -206,17 +213,8 @@ def test_one_gpu_without_a_gpu(tmp_path: Path) -> None:
     """The same tables, at micro size; all sides do the same work, and it says that nothing was measured."""
     pytest.importorskip("transformers")
     words = "device=cpu decoder=micro context=32 rows=2 steps=1 pairs=1 texts=60 prompt=4 new=4"
-    out = tmp_path / "out.json"
-    done = subprocess.run(
-        [sys.executable, str(GPU), *words.split(), f"out={out}"],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("no measurement of anything") == 2
-    found = json.loads(out.read_text())
+    printed, found = finished(GPU, words, tmp_path)
+    assert printed.count("no measurement of anything") == 2
     assert found["measurement"] is False
     assert found["training"]["first_losses_differ_by"] < 1e-5
     assert list(found["training"]["sides"]) == [
@@ -243,17 +241,9 @@ def test_speed_up_of_two_processes(devices: ModuleType) -> None:
 @pytest.mark.slow
 def test_two_processes_at_micro_size(tmp_path: Path) -> None:
     words = "decoder=micro strategy=task_signal tasks=microworld_sentiment rows=60 tokens=256 steps=1 pairs=1 turns=1"
-    out = tmp_path / "out.json"
-    done = subprocess.run(
-        [sys.executable, str(DEVICES), *words.split(), f"out={out}"],
-        capture_output=True,
-        text=True,
-        timeout=290,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    cases = json.loads(out.read_text())["cases"]
-    assert [case["two_processes_do"] for case in cases] == ["same step", "twice the step"]
+    _, found = finished(DEVICES, words, tmp_path)
+    done = [case["two_processes_do"] for case in found["cases"]]
+    assert done == ["same step", "twice the step"]
 
 
 @pytest.fixture(scope="module")
@@ -291,12 +281,7 @@ def test_copies_bear_names_of_their_own(strategies: ModuleType) -> None:
 
 
 def test_planning_runs_on_few_rows(tmp_path: Path) -> None:
-    out = tmp_path / "out.json"
-    words = ["rows=2000", "tasks=2", f"out={out}"]
-    subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks/planning.py"), *words], check=True, cwd=tmp_path
-    )
-    cases = json.loads(out.read_text())["cases"]
+    cases = finished(ROOT / "benchmarks/planning.py", "rows=2000 tasks=2", tmp_path)[1]["cases"]
     assert [case["composition"] for case in cases] == ["mixed", "one_task", "every_task"]
     assert all(case["steps"] > 1 and case["bytes_per_row"]["held"] > 0 for case in cases)
 
