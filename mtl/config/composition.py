@@ -36,10 +36,6 @@ from mtl.config.studies import find_studies, store_studies
 VERSION_BASE = "1.3"
 
 
-OF_STUDIES = ("study", "report")
-"""Primary configs that choose among studies, which the others need not read."""
-
-
 class Composition:
     """A primary config, and the search path it is composed along.
 
@@ -62,8 +58,7 @@ class Composition:
             )
         with _hydra_state():
             store_strategies()
-            if config_name in OF_STUDIES:
-                store_studies()
+            store_studies()
             path = create_config_search_path(str(packages.ROOT / "configs"))
             if folder is not None:
                 path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
