@@ -154,9 +154,8 @@ class Heads(nn.Module):
     def _read(self, task: Task, hidden: Tensor, places: Tensor) -> Tensor:
         """(P, outputs) of a linear head at flat indices (P,)."""
         outputs: Tensor = self.head_of(task)(self.dropout(hidden[places]))
-        return (
-            outputs if task.is_open else outputs.float()
-        )  # a vocabulary is summed in float32 piece by piece
+        # Over a vocabulary sums are in float32 anyway, a few rows at a time.
+        return outputs if task.is_open else outputs.float()
 
     def _class_log_probabilities(
         self, task: Task, hidden: Tensor, batch: Batch, ends: Tensor

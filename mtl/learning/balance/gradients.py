@@ -80,9 +80,8 @@ def _blocks(rows: Tensor) -> tuple[Tensor, ...]:
 def _one_sign(matrix: Tensor) -> Tensor:
     """(n,) sum of the entries of one sign in each column of (m, n), the sign drawn."""
     total, size = matrix.sum(0), matrix.abs().sum(0)
-    purity = 0.5 * (
-        1 + total / size
-    )  # not a number in a column of zeros, which is neither above nor below
+    # Not a number in a column of zeros, which is neither above nor below what is drawn.
+    purity = 0.5 * (1 + total / size)
     drawn = torch.rand_like(total)
     negative = torch.where(purity < drawn, total - size, 0)
     return torch.where(purity > drawn, total + size, negative) / 2
