@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
@@ -18,18 +20,39 @@ def find_studies() -> dict[str, Path]:
 
 
 def store_studies() -> None:
-    """Register every study with Hydra as a choice of the group ``study``.
+    """Register every study with Hydra as a choice of the group ``study``; it is read where it is chosen.
 
-    :raises UserError: a file that is no YAML mapping.
+    Choosing a file that is no YAML mapping raises :class:`UserError`.
     """
     from hydra.core.config_store import ConfigStore
 
-    store = ConfigStore.instance()
-    group = store.repo.get("study")
-    if group is not None:
-        group.clear()
-    for name, file in find_studies().items():
-        store.store(group="study", name=name, node=_read(file), provider="studies")
+    kind = _unread_study()
+    ConfigStore.instance().repo["study"] = {
+        f"{name}.yaml": kind(file) for name, file in find_studies().items()
+    }
+
+
+@lru_cache(maxsize=1)
+def _unread_study() -> Any:
+    from hydra.core.config_store import ConfigNode
+    from omegaconf import DictConfig, OmegaConf
+
+    class UnreadStudy(ConfigNode):
+        """To read all studies takes a fifth of the time of ``--help``."""
+
+        def __init__(self, file: Path):
+            self.file = file
+            self.name, self.group, self.package, self.provider = file.name, "study", None, "studies"
+
+        @property
+        def node(self) -> DictConfig:
+            return OmegaConf.create(_read(self.file))
+
+        @node.setter
+        def node(self, copied: DictConfig) -> None:
+            """What is read is new each time, so that Hydra need not keep a copy."""
+
+    return UnreadStudy
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -18,6 +18,16 @@ from mtl.tasks.task import Answer, Task
 Project = Callable[[Tensor], Tensor]
 """Hidden states (P, D) -> logits (P, V)."""
 
+WHOLE = 16
+"""Rows of a matrix product on a processor come out alike whatever stands beside them, where these are a multiple of so
+many: the kernels for the rows left over sum in another order."""
+
+
+def whole_rows(x: Tensor) -> Tensor:
+    """(P, ...) -> the same with its first row repeated at the end, so that there is a multiple of ``WHOLE`` rows."""
+    missing = -len(x) % WHOLE if len(x) else 0
+    return torch.cat([x, x[:1].expand(missing, *x.shape[1:])]) if missing else x
+
 
 def hidden_states(
     decoder: Decoder, batch: Batch, offsets: Tensor | None = None, *, read: Tensor | None = None
@@ -31,7 +41,7 @@ def hidden_states(
     if read is None:
         return _states(decoder, batch, offsets, None).flatten(0, 1)
     only = read.unique()
-    states = _states(decoder, batch, offsets, only)
+    states = _chosen_states(decoder, batch, offsets, only)
     return states.new_zeros(batch.tokens.numel(), states.shape[1]).index_copy(0, only, states)
 
 
@@ -40,7 +50,11 @@ def label_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) 
 
     :param offsets: (B, D), see :func:`hidden_states`.
     """
-    return _states(decoder, batch, offsets, batch.label_sources)
+    return _chosen_states(decoder, batch, offsets, batch.label_sources)
+
+
+def _chosen_states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only: Tensor) -> Tensor:
+    return _states(decoder, batch, offsets, whole_rows(only))[: len(only)]
 
 
 def _states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only: Tensor | None) -> Tensor:
@@ -112,7 +126,8 @@ def text_answers(
             offsets=offsets,
         )
         return [Answer(value=vocabulary.decode(answer).strip()) for answer in tokens]
-    logits = (project or decoder.logits)(label_states(decoder, batch, offsets))
+    states = label_states(decoder, batch, offsets)
+    logits = (project or decoder.logits)(whole_rows(states))[: len(states)]
     nats = token_nats(logits, batch.label_tokens)
     by_example = per_example(branch_nats(nats, batch), batch)
     if task.kind == "language_modelling":

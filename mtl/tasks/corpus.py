@@ -60,7 +60,7 @@ def load_corpus(
     elif config.kind == "tasks":
         task = _of_tasks(config, tasks)
     else:
-        task = _of_microworld(config)
+        task = _of_microworld(config, data)
     if task.train is not None and config.kind != "files" and is_prepared(config):
         task = replace(task, train=prepare_split(config, task.train, data, tell=tell))
     if config.documents is None or config.kind == "microworld" or task.train is None:
@@ -107,15 +107,16 @@ def _inputs(example: Example) -> str:
     return "\n".join(example.segments) if example.segments else example.references[0]
 
 
-def _of_microworld(config: CorpusConfig) -> Task:
+def _of_microworld(config: CorpusConfig, data: DataConfig) -> Task:
     from mtl.tasks import microworld
 
     def generate(split: str, count: int | None) -> Split:
-        texts = microworld.documents(
+        texts = microworld.kept_documents(
             demonstrations=config.demonstrations,
             permuted=config.permuted,
             split=split,
             count=count,
+            root=data.cache,
         )
         return _documents(split, [(f"{split}:{index}", text) for index, text in enumerate(texts)])
 

@@ -41,7 +41,7 @@ def read_rows(source: SourceConfig, split: str, data: DataConfig, *, task: str) 
     :raises UserError: Nothing there, nothing in it, or a file that cannot be read; says what was tried.
     """
     if source.microworld is not None:
-        rows = _generated(source.microworld, split)
+        rows = _generated(source.microworld, split, data.cache)
     elif data.root is not None and source.folder is not None:
         rows = _from_folder(data.root, source.folder, split, task=task)
     elif source.hub is not None:
@@ -60,11 +60,11 @@ def read_rows(source: SourceConfig, split: str, data: DataConfig, *, task: str) 
     return rows
 
 
-def _generated(name: str, split: str) -> Rows:
+def _generated(name: str, split: str, cache: str | None) -> Rows:
     from mtl.tasks import microworld
 
     # One world for every seed of a run: paired seeds compare strategies on the same rows, as on any dataset.
-    rows = microworld.rows(name, split)
+    rows = microworld.kept_rows(name, split, cache)
     return Rows(split, _columns(rows), rows, f"microworld {name}, {split}")
 
 

@@ -2,5 +2,6 @@
 
 from mtl.tasks.microworld.documents import documents
 from mtl.tasks.microworld.generation import SIZES, TASKS, rows
+from mtl.tasks.microworld.keeping import kept_documents, kept_rows
 
-__all__ = ["SIZES", "TASKS", "documents", "rows"]
+__all__ = ["SIZES", "TASKS", "documents", "kept_documents", "kept_rows", "rows"]
