@@ -67,7 +67,11 @@ def _arm(study: Study, arm: PlannedArm, records: Mapping[Job, Record]) -> Arm:
         tuned_as=arm.tuned_as,
         chosen={} if best is None else dict(best.parameters),
         trials=[_trial(job, record) for job, record in own.items() if job.kind == "trial"],
-        runs=[_run(job, record) for job, record in own.items() if job.kind == "run"],
+        runs=[
+            _run(job, record)
+            for job, record in own.items()
+            if job.kind == "run" and job.number in study.plan.seeds
+        ],
     )
 
 

@@ -69,6 +69,8 @@ class Plan:
 
     arms: dict[str, PlannedArm]
     seeds: list[int]
+    search_seed: int
+    """Seed of every trial, none of ``seeds``."""
     trials: int
     reference: str | None
     tasks: list[str]
@@ -81,8 +83,24 @@ class Plan:
         tuned = [arm.name for arm in self.arms.values() if self.trials_of(arm)]
         for index, name in itertools.product(range(self.trials), tuned):
             yield Job(kind="trial", arm=name, number=index)
+        for name in self._begun_from(tuned):
+            yield Job(kind="run", arm=name, number=self.search_seed)
         for seed, name in itertools.product(self.seeds, self.arms):
             yield Job(kind="run", arm=name, number=seed)
+
+    def seed_of(self, job: Job) -> int:
+        """The seed a job is run under."""
+        return job.number if job.kind == "run" else self.search_seed
+
+    def _begun_from(self, names: Sequence[str]) -> list[str]:
+        """The arms whose runs some arms begin from, and whose runs those begin from."""
+        found: dict[str, None] = {}
+        waiting = list(names)
+        while waiting:
+            named = self.arms[waiting.pop(0)].begins_from
+            waiting += [name for name in named if name not in found]
+            found.update(dict.fromkeys(named))
+        return list(found)
 
     def trials_of(self, arm: PlannedArm) -> int:
         """Runs of an arm's own search."""
@@ -123,6 +141,7 @@ def make_plan(config: StudyConfig, tasks: Sequence[str]) -> Plan:
     return Plan(
         arms=arms,
         seeds=seeds,
+        search_seed=study.search.seed,
         trials=trials,
         reference=reference,
         tasks=list(tasks),
@@ -166,18 +185,20 @@ class _Expansion:
             yield self._planned(family, arm, role, {arm.over: "+".join(together)}, own)
 
     def _baseline(self, baseline: BaselineConfig) -> Iterator[PlannedArm]:
-        """Every task alone, in its forms; the first form is tuned, and the others take its settings over."""
-        tuned: str | None = None
-        for form in (form for form in BUDGETS if form in baseline.forms):
+        """Every task alone, in its forms; ``whole``, whose trials would cost most, takes the first one's settings
+        over."""
+        forms = [form for form in BUDGETS if form in baseline.forms]
+        for form in forms:
             family = _baseline_family(baseline, form)
             for factors, settings in self.levels:
                 level = "".join(f"/{level}" for level in factors.values())
                 budget = BUDGETS[form].format(arm=f"{{run:{baseline.exposure}{level}}}")
                 own = merged(settings, baseline.settings, [budget])
-                tuned_as = None if tuned is None else f"{tuned}{level}"
+                tuned_as = None
+                if form == "whole" and form != forms[0]:
+                    tuned_as = f"{_baseline_family(baseline, forms[0])}{level}"
                 arm = ArmConfig(tuned_as=tuned_as)
                 yield self._planned(family, arm, "baseline", factors, own)
-            tuned = tuned or family
 
     def _planned(
         self, family: str, arm: ArmConfig, role: Role, factors: Mapping[str, str], own: list[str]
@@ -238,15 +259,6 @@ def _check_names(
         check(reference, f"study.reference={reference}")
     for arm in arms.values():
         check(arm.tuned_as, f"study.arms.{arm.family}.tuned_as={arm.tuned_as}")
-        if arm.space and arm.begins_from:
-            raise UserError(
-                f"arm '{arm.name}' begins from a run of another arm, which has none under the seed of the search",
-                where=f"study.arms.{arm.family}",
-                hints=[
-                    "take over the settings of an arm that is tuned: tuned_as: ARM",
-                    "of a baseline the form that is tuned is: divided",
-                ],
-            )
         for name in arm.begins_from:
             check(name, f"study.arms.{arm.family}.settings: {{run:{name}}}")
     _check_order(arms)

@@ -122,14 +122,13 @@ class Runner:
         """The config of a job."""
         arm = self.plan.arms[job.arm]
         searched = [f"{name}={written(value)}" for name, value in parameters.items()]
-        search = self.config.study.search
+        search, seed = self.config.study.search, self.plan.seed_of(job)
         if job.kind == "trial":
-            own = ["evaluation.split=selection", f"seed={search.seed}"]
+            own = ["evaluation.split=selection", f"seed={seed}"]
             settings = merged(arm.settings, search.settings, searched, own)
         else:
-            own = ["evaluation.per_task=true", f"seed={job.number}"]
+            own = ["evaluation.per_task=true", f"seed={seed}"]
             settings = merged(arm.settings, searched, own)
-        seed = search.seed if job.kind == "trial" else job.number
         settings = merged(
             with_runs(settings, lambda name: str(self.run_folder(name, seed).absolute())),
             [

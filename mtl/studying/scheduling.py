@@ -31,16 +31,13 @@ class Schedule:
 
     def hopeless(self, job: Job, records: Records) -> str | None:
         """Why a job cannot be done although it is its turn; None where it can."""
-        if job.kind == "trial":
-            return None
-        tuned = self._tuned_arm(job.arm)
+        tuned = self._tuned_arm(job.arm) if job.kind == "run" else None
         if tuned is not None and self.chosen(tuned, records) is None:
             return f"no trial of the search of arm '{tuned}' finished"
+        seed = self.plan.seed_of(job)
         for name in self.plan.arms[job.arm].begins_from:
-            if records[Job(kind="run", arm=name, number=job.number)].ending != "finished":
-                return (
-                    f"it begins from arm '{name}', whose run with seed {job.number} did not finish"
-                )
+            if records[Job(kind="run", arm=name, number=seed)].ending != "finished":
+                return f"it begins from arm '{name}', whose run with seed {seed} did not finish"
         return None
 
     def parameters(self, job: Job, records: Records) -> dict[str, Any]:
@@ -80,15 +77,18 @@ class Schedule:
         job = record.job
         if job.kind == "trial":
             before = self.searches[job.arm].begins_after(job.number)
-            return all(r.over for r in self._trials(job.arm, records) if r.job.number < before)
-        tuned = self._tuned_arm(job.arm)
-        if tuned is not None and not all(r.over for r in self._trials(tuned, records)):
-            return False
+            if not all(r.over for r in self._trials(job.arm, records) if r.job.number < before):
+                return False
+        else:
+            tuned = self._tuned_arm(job.arm)
+            if tuned is not None and not all(r.over for r in self._trials(tuned, records)):
+                return False
+        seed = self.plan.seed_of(job)
         for name in self.plan.arms[job.arm].begins_from:
-            source = records[Job(kind="run", arm=name, number=job.number)]
+            source = records[Job(kind="run", arm=name, number=seed)]
             if not source.over:
                 return False
-            if source.ending == "finished" and not self.here(name, job.number):
+            if source.ending == "finished" and not self.here(name, seed):
                 return False  # for a worker of the machine where it lies
         return True
 

@@ -101,7 +101,7 @@ def test_pairs_of_tasks_and_each_task_alone():
     assert plan.arms["m/t+v"].settings == ["tasks=[t,v]"]
 
 
-def test_the_baseline_has_three_budgets_and_is_tuned_once():
+def test_the_baseline_has_three_budgets_and_the_reference_is_tuned_on_what_it_will_see():
     plan = make_plan(
         study(
             settings=["budget.tokens=100"],
@@ -121,10 +121,14 @@ def test_the_baseline_has_three_budgets_and_is_tuned_once():
     ]
     assert same.settings == ["strategy=single_task", "budget.like={run:a}"]
     assert same.begins_from == ["a"]
-    assert same.tuned_as == whole.tuned_as == "single_task_divided"
-    assert [plan.trials_of(arm) for arm in (divided, same, whole)] == [3, 0, 0]
+    assert (divided.tuned_as, same.tuned_as, whole.tuned_as) == (None, None, divided.name)
+    assert [plan.trials_of(arm) for arm in (divided, same, whole)] == [3, 3, 0]
     jobs = list(plan.jobs())
-    assert len(jobs) == 2 * 3 + 2 * 4
+    assert len(jobs) == 3 * 3 + 1 + 2 * 4
+    exposure = Job(kind="run", arm="a", number=plan.search_seed)
+    assert jobs[9] == exposure
+    assert plan.search_seed not in plan.seeds
+    assert {plan.seed_of(job) for job in jobs[:10]} == {plan.search_seed}
     assert jobs[0] == Job(kind="trial", arm="a", number=0)
     assert jobs[1].arm == "single_task_divided"  # by turns, so that no arm is tuned before another
     assert {job.name for job in jobs} >= {"tuning/a/002", "runs/single_task_whole/seed1"}
@@ -159,16 +163,6 @@ def test_arms_that_are_named_must_exist():
         make_plan(study(arms={"a": ArmConfig(settings=["init_from={run:c}"])}), ["t"])
     with pytest.raises(UserError, match="did you mean: shared"):
         make_plan(study(arms={"shared": ArmConfig()}, reference="shard"), ["t"])
-    with pytest.raises(UserError, match="has none under the seed of the search"):
-        make_plan(
-            study(
-                baseline=BaselineConfig(
-                    settings=["strategy=single_task"], exposure="a", forms=["same_exposure"]
-                ),
-                search=SearchConfig(trials=1, space={"optimizer.learning_rate": RangeConfig()}),
-            ),
-            ["t"],
-        )
     with pytest.raises(UserError, match="begins from a run that begins from it"):
         make_plan(
             study(
@@ -179,6 +173,22 @@ def test_arms_that_are_named_must_exist():
             ),
             ["t"],
         )
+
+
+def test_what_an_arm_under_search_begins_from_is_run_under_its_seed_first():
+    plan = make_plan(
+        study(
+            arms={
+                "a": ArmConfig(source=True),
+                "b": ArmConfig(source=True, settings=["init_from={run:a}"]),
+                "c": ArmConfig(settings=["init_from={run:b}"]),
+            },
+            search=SearchConfig(trials=2, space={"optimizer.learning_rate": RangeConfig()}),
+        ),
+        ["t"],
+    )
+    under = [job for job in plan.jobs() if plan.seed_of(job) == plan.search_seed]
+    assert [job.arm for job in under if job.kind == "run"] == ["a", "b"]
 
 
 def test_settings_of_fit_are_handed_on_and_those_of_the_study_are_kept():
