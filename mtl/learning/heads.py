@@ -153,8 +153,8 @@ class Heads(nn.Module):
 
     def _read(self, task: Task, hidden: Tensor, places: Tensor) -> Tensor:
         """(P, outputs) of a linear head at flat indices (P,)."""
-        read = self.dropout(hidden[places])
-        outputs: Tensor = self.head_of(task)(whole_rows(read))[: len(places)]
+        read = self.dropout(hidden[places]) if self.training else whole_rows(hidden[places])
+        outputs: Tensor = self.head_of(task)(read)[: len(places)]
         # Over a vocabulary sums are in float32 anyway, a few rows at a time.
         return outputs if task.is_open else outputs.float()
 

@@ -54,6 +54,8 @@ def label_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) 
 
 
 def _chosen_states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only: Tensor) -> Tensor:
+    if decoder.training:
+        return _states(decoder, batch, offsets, only)
     return _states(decoder, batch, offsets, whole_rows(only))[: len(only)]
 
 

@@ -200,10 +200,11 @@ class Runner:
         return content
 
     def _tags(self, job: Job) -> dict[str, str]:
+        reported = job.kind == "trial" or job.number in self.plan.seeds
         return {
             "study": self.config.study.name,
             "arm": job.arm,
-            "kind": job.kind,
+            "kind": job.kind if reported else "source",
             "number": str(job.number),
         }
 

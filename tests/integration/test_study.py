@@ -115,8 +115,20 @@ def test_arms_are_paired_and_the_baseline_repeats_the_exposure(done):
     assert alone is not None
     assert alone["ledger"]["tokens_by_task"] == shared["ledger"]["tokens_by_task"]
     assert alone["data"] == shared["data"]
-    chosen = {arm.name: arm.chosen for arm in results.arms}
-    assert chosen["single_task_same_exposure"] == chosen["single_task_divided"]
+
+
+def test_the_reference_is_tuned_on_the_rows_of_the_tuned_arm(done, place):
+    results, _ = done
+    folder = place / "runs" / "study-toy"
+    source = json.loads((folder / "runs/hard_sharing/seed1000/summary.json").read_text())
+    rate = dict(results.arm("hard_sharing").chosen)["optimizer.learning_rate"]
+    assert f"learning_rate: {rate!r}" in (
+        folder / "runs/hard_sharing/seed1000/config.yaml"
+    ).read_text(encoding="utf-8")
+    for trial in results.arm("single_task_same_exposure").trials:
+        alone = json.loads((folder / str(trial.run) / "summary.json").read_text())
+        assert alone["ledger"]["tokens_by_task"] == source["ledger"]["tokens_by_task"]
+    assert {run.seed for arm in results.arms for run in arm.runs} == {0, 1}
 
 
 def test_text_is_tuned_by_its_likelihood(done, place):
@@ -148,7 +160,9 @@ def test_mlflow_has_one_experiment_with_a_parent_and_a_run_for_each(done, place)
     (parent,) = [run for run in runs if run.data.tags.get("kind") == "study"]
     nested = [run for run in runs if run is not parent]
     assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parent.info.run_id}
-    assert sorted(run.data.tags["kind"] for run in nested) == ["run"] * 8 + ["trial"] * 8
+    assert sorted(run.data.tags["kind"] for run in nested) == (
+        ["run"] * 8 + ["source"] + ["trial"] * 10
+    )
     for run in nested:
         assert run.data.tags["study"] == "toy"
         assert {"arm", "strategy", "balance", "seed"} <= set(run.data.tags)

@@ -116,4 +116,4 @@ def test_workers_killed_at_random_points(tmp_path: Path, configs: Path) -> None:
     one, other = found(tmp_path / "calm"), found(tmp_path / "disturbed")
     assert one == other
     assert [run["ending"] for arm in one["arms"] for run in arm["runs"]] == ["finished"] * 8
-    assert len([trial for arm in one["arms"] for trial in arm["trials"]]) == 6
+    assert len([trial for arm in one["arms"] for trial in arm["trials"]]) == 8
