@@ -117,8 +117,9 @@ class Heads(nn.Module):
         return list(self.head_of(task).parameters())
 
     def _read_in(self, batch: Batch) -> Tensor | None:
-        """(N,) flat indices of the tokens that heads read; None where one reads whole examples."""
-        if any(isinstance(head, StochasticAnswerNetwork) for head in self.heads.values()):
+        """(N,) flat indices of the tokens that the batch's heads read; None where one reads whole examples."""
+        tasks = (self.tasks[index] for index in batch.task.unique().tolist())
+        if any(isinstance(self.head_of(task), StochasticAnswerNetwork) for task in tasks):
             return None
         return torch.cat([batch.label_sources, batch.branch_ends])
 
