@@ -352,3 +352,33 @@ def test_runs_are_dealt_to_workers() -> None:
     assert found["ratio"] == {"low": 1.0, "median": 1.25, "high": 1.5}
     assert found["first_run_seconds"] == 7.5
     assert found["later_run_seconds"] == 3.0
+
+
+SHORT = [
+    "tasks=[microworld_sentiment]",
+    "decoder=micro",
+    "trainer=cpu",
+    "budget.tokens=null",
+    "budget.steps=2",
+    "evaluation.times=1",
+    "evaluation.rows=4",
+    "evaluation.selection_rows=4",
+    "evaluation.resamples=2",
+]
+
+
+def test_the_parts_of_a_run_make_the_whole(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    benchmark = load(ROOT / "benchmarks/default_run.py")
+    before = [getattr(owner, name) for owner, name in benchmark.PARTS.values()]
+    written = []
+    monkeypatch.setattr(benchmark, "write", lambda result, name, out: written.append(result))
+    result = benchmark.main(SHORT)
+    seconds = dict(result["seconds"])
+    whole = seconds.pop("whole")
+    assert set(seconds) == {"importing", *benchmark.PARTS, "the rest"}
+    assert sum(seconds.values()) == pytest.approx(whole)
+    assert all(value > 0 for value in seconds.values())
+    assert [getattr(owner, name) for owner, name in benchmark.PARTS.values()] == before
+    assert written == [result]
+    assert "reporting" in capsys.readouterr().out
+    assert not Path("runs").exists()
