@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,19 @@ class Pretraining:
 
         :param first: Whether this process writes.
         """
+        with self._turn():
+            return self._run(folder, first)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """Of runs that need the same decoder at once, one trains it and the others wait for it; the processes of one
+        run do not wait for each other."""
+        trainer = self.config.trainer
+        if trainer.devices != 1 or trainer.nodes != 1 or launched_together():
+            return nullcontext()
+        waiting = self.progress.stage("waiting for another run that pretrains this decoder")
+        return cache.turn(self.entry.name, self.config.data.cache, waiting=waiting)
+
+    def _run(self, folder: RunFolder, first: bool) -> tuple[Start, dict[str, Any]]:
         own = RunFolder(folder.path / FOLDER)
         decoder = self.start.decoder
         if self.entry.is_dir():

@@ -8,18 +8,22 @@ same entry at once the later one uses the earlier one's.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from mtl.config.errors import UserError
 
 STALE_SECONDS = 24 * 3600
 """Age after which the remains of a killed builder are removed."""
+LOOK_SECONDS = 0.2
+"""Between two looks whether another process is done."""
 
 
 def cache_root(configured: str | os.PathLike[str] | None = None) -> Path:
@@ -82,6 +86,40 @@ def build(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return entry
+
+
+@contextmanager
+def turn(
+    key: str,
+    root: str | os.PathLike[str] | None = None,
+    *,
+    waiting: AbstractContextManager[object] | None = None,
+) -> Iterator[None]:
+    """Only one process of the machine at a time is inside for a key: what takes minutes is not made twice at once.
+
+    A process that dies leaves. Where the file system knows no locks, nobody waits.
+
+    :param waiting: Entered while another process is inside.
+    """
+    base = cache_root(root)
+    base.mkdir(parents=True, exist_ok=True)
+    with (base / f".{key}.lock").open("w") as lock:
+        if not _locked(lock.fileno()):
+            with waiting or nullcontext():
+                while not _locked(lock.fileno()):
+                    time.sleep(LOOK_SECONDS)
+        yield
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
+    return True
 
 
 def _remove_stale(base: Path) -> None:

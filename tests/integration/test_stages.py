@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,22 @@ def test_the_language_model_stage_is_done_once_for_all(tmp_path, trained_steps):
     trained_steps.clear()
     fit.run([*started, "pretrain.tokens=1000", f"run_dir={tmp_path / 'shorter'}"])
     assert 0 < trained_steps.count({"microworld"}) < steps
+
+
+def test_of_two_runs_at_once_one_trains_the_language_model_and_the_other_waits(tmp_path):
+    started = ["strategy=hard_sharing", *SMALL, "budget.steps=2", "pretrain.tokens=2500"]
+    started.append("corpus.documents=200")
+    folders = [tmp_path / "one", tmp_path / "other"]
+
+    def train(folder):
+        folder.mkdir()
+        words = [*started, f"data.cache={tmp_path / 'cache'}", "run_dir=run"]
+        return fitting.fit_elsewhere(words, folder)[0]
+
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(train, folders)) == [0, 0]
+    summaries = [json.loads((folder / "run" / "summary.json").read_text()) for folder in folders]
+    assert sorted(s["ledger"]["pretraining"]["reused"] for s in summaries) == [False, True]
 
 
 def test_killed_in_each_of_its_trainings_a_run_ends_the_same(tmp_path, alone):

@@ -1,16 +1,20 @@
 """The cache: whole entries only, whoever builds and whoever is killed."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mtl.config.errors import UserError
-from mtl.storage.cache import STALE_SECONDS, build, cache_root, content_key
+from mtl.storage.cache import STALE_SECONDS, build, cache_root, content_key, turn
 
 BUILDER = """
 import sys, time
@@ -101,3 +105,57 @@ def test_content_key_tells_parts_apart() -> None:
 def test_keys_stay_inside_the_folder(key: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`key` should be"):
         build(key, lambda folder: None, tmp_path)
+
+
+INSIDE = """
+import sys, time
+from mtl.storage.cache import turn
+
+with turn("key", sys.argv[1]):
+    print("inside", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def inside(root: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", INSIDE, str(root)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_one_process_at_a_time_until_the_other_leaves_or_dies(tmp_path: Path, killed: bool) -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def waiting() -> Iterator[None]:
+        seen.append("waits")
+        if killed:
+            other.kill()
+        else:
+            other.communicate("leave\n")
+        yield
+        seen.append("goes in")
+
+    with inside(tmp_path) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "inside\n"
+        with turn("another key", tmp_path, waiting=waiting()):
+            assert seen == []
+        with turn("key", tmp_path, waiting=waiting()):
+            assert seen == ["waits", "goes in"]
+    assert other.returncode == (-signal.SIGKILL if killed else 0)
+
+
+def test_where_the_file_system_knows_no_locks_nobody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with turn("key", tmp_path), turn("key", tmp_path):
+        pass
