@@ -173,13 +173,12 @@ def test_the_language_model_stage_is_done_once_for_all(tmp_path, trained_steps):
 
 def test_of_two_runs_at_once_one_trains_the_language_model_and_the_other_waits(tmp_path):
     started = ["strategy=hard_sharing", *SMALL, "budget.steps=2", "pretrain.tokens=2500"]
-    started.append("corpus.documents=200")
+    started += ["corpus.documents=200", "seed=17"]
     folders = [tmp_path / "one", tmp_path / "other"]
 
     def train(folder):
         folder.mkdir()
-        words = [*started, f"data.cache={tmp_path / 'cache'}", "run_dir=run"]
-        return fitting.fit_elsewhere(words, folder)[0]
+        return fitting.fit_elsewhere([*started, "run_dir=run"], folder)[0]
 
     with ThreadPoolExecutor() as pool:
         assert list(pool.map(train, folders)) == [0, 0]
