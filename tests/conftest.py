@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -75,11 +76,32 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if (execution := sys.modules.get("mtl.execution")) is not None:
+        execution.draw_curves = draw_each_kind_once  # type: ignore[attr-defined]
     if item.get_closest_marker("gpu"):
         import torch  # takes a second that most sessions need not spend here
 
         if not torch.cuda.is_available():
             pytest.skip("needs a GPU")
+
+
+_drawn: dict[object, bytes] = {}
+
+
+def draw_each_kind_once(folder: Any, *, title: str = "") -> Path | None:
+    """Drawing takes a quarter of a small run's time, so runs whose curves differ in nothing but their values have one
+    picture; what a picture shows is tested where it is drawn by itself."""
+    from mtl.record.curves import draw_curves, read_series
+
+    losses, scores = read_series(folder)
+    lengths = [(name, len(series)) for name, series in losses.items()]
+    named = [(task, sorted(own)) for task, own in scores.items()]
+    if (kind := repr((lengths, named))) in _drawn:
+        folder.curves.write_bytes(_drawn[kind])
+        return Path(folder.curves)
+    if (path := draw_curves(folder, title=title)) is not None:
+        _drawn[kind] = path.read_bytes()
+    return path
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import elsewhere
 import moods
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "export.md"
@@ -52,13 +52,7 @@ def test_every_block_of_the_page_works(capsys: pytest.CaptureFixture[str]) -> No
 def command(words: list[str]) -> str:
     assert words[:2] == ["python", "-m"]
     if words[2] == "lm_eval":
-        done = subprocess.run(
-            [sys.executable, *words[1:]],
-            env=os.environ | {"PYTHONPATH": str(PAGE.parents[1])},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = elsewhere.python(*words[1:], env=os.environ | {"PYTHONPATH": str(PAGE.parents[1])})
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
     verb = words[2].removeprefix("mtl.")

@@ -18,12 +18,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import elsewhere
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -33,6 +36,9 @@ TINY = (
     "budget.epochs=null",
     "budget.steps=2",
     "evaluation.rows=4",
+    "evaluation.selection_rows=4",
+    "evaluation.times=1",
+    "evaluation.resamples=20",
 )
 ELSEWHERE = {"git", "cd", "pip", "export"}
 
@@ -78,8 +84,8 @@ def chosen(language: str, way: str) -> list[object]:
 
 
 def run(*command: str) -> None:
-    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    """What stands behind ``python``."""
+    done = elsewhere.python(*command, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, (
         f"{shlex.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     )
@@ -117,9 +123,9 @@ def test_commands_name_only_what_exists(block: Block) -> None:
                 if any(word.startswith("resume=") for word in words) or not words:
                     assert (ROOT / f"{verb.replace('.', '/')}.py").exists() or verb == "mtl", verb
                 elif "--help" in words:
-                    run(sys.executable, "-m", verb, *words)
+                    run("-m", verb, *words)
                 else:
-                    run(sys.executable, "-m", verb, *without_sweep(words), "--cfg", "job")
+                    run("-m", verb, *without_sweep(words), "--cfg", "job")
             case ["make", *targets]:
                 for target in targets:
                     if "=" not in target:
@@ -142,7 +148,7 @@ def test_commands_run(block: Block) -> None:
         # A run that is resumed or repeated is as small as the one before it.
         again = "--config-name" in words or any(word.startswith("resume=") for word in words)
         cut = TINY if program == "mtl.fit" and not again else ()
-        run(sys.executable, "-m", program, *words, *cut)
+        run("-m", program, *words, *cut)
 
 
 @pytest.mark.parametrize("block", chosen("python", ""))
@@ -152,4 +158,4 @@ import mtl.fit
 _run = mtl.fit.run
 mtl.fit.run = lambda overrides=(), **more: _run([*overrides, *{TINY!r}], **more)
 """
-    run(sys.executable, "-c", tiny + block.text)
+    run("-c", tiny + block.text)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import elsewhere
 import moods
 
 from mtl import generate, opening
@@ -286,13 +286,6 @@ def test_a_run_with_a_decoder_for_each_task_writes_nothing(tmp_path):
 def test_a_process_says_what_it_says_in_this_one(world):
     arguments = [RUN, "prompt=sad", SHORT]
     surroundings = {**os.environ, "PYTHONPATH": str(moods.ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "mtl.generate", *arguments],
-        capture_output=True,
-        text=True,
-        env=surroundings,
-        timeout=120,
-        check=False,
-    )
+    done = elsewhere.python("-m", "mtl.generate", *arguments, env=surroundings)
     assert (done.returncode, done.stderr) == (0, "")
     assert [json.loads(line) for line in done.stdout.splitlines()] == texts(*arguments)

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import elsewhere
 import moods
 
 from mtl import overlapping
@@ -70,15 +71,8 @@ def folder(tmp_path):
 def overlap(folder, *arguments):
     """The command in a process of its own."""
     surroundings = {key: value for key, value in os.environ.items() if key != "MTL_DATA_ROOT"}
-    return subprocess.run(
-        [sys.executable, "-m", "mtl.overlapping", *arguments],
-        cwd=folder,
-        env={**surroundings, "PYTHONPATH": str(moods.ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    surroundings["PYTHONPATH"] = str(moods.ROOT)
+    return elsewhere.python("-m", "mtl.overlapping", *arguments, cwd=folder, env=surroundings)
 
 
 CHOSEN = ("--config-dir", "mine", "corpus=notes", "tasks=[passages,moods]", "data.root=data")

@@ -7,15 +7,16 @@ import io
 import json
 import os
 import shlex
-import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "corpora"))
 
+import elsewhere
 import prose
 
 from mtl import prepare
@@ -47,13 +48,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def command(*arguments: str) -> tuple[int, str, str]:
     root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-m", "mtl.prepare", *arguments],
-        env={**os.environ, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    surroundings = {**os.environ, "PYTHONPATH": str(root)}
+    done = elsewhere.python("-m", "mtl.prepare", *arguments, env=surroundings)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import elsewhere
+
 TOY = """# toy
 name: toy
 question: Which of these is better?
@@ -33,14 +37,8 @@ def place(tmp_path: Path) -> Path:
 
 def ask(place: Path, *words: str, toy: bool = True) -> subprocess.CompletedProcess[str]:
     given = ["study=toy", "--config-dir", "own", *words] if toy else list(words)
-    return subprocess.run(
-        [sys.executable, "-m", "mtl.study", *given],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
+    environment = {**os.environ, "NO_COLOR": "1"}
+    return elsewhere.python("-m", "mtl.study", *given, cwd=place, env=environment)
 
 
 def refused(place: Path, *words: str, toy: bool = True) -> str:

@@ -1,12 +1,11 @@
 """Small fits for the tests of training: in this process, or in processes of their own that a test may kill.
 
-Processes come from a fork server that has imported the libraries once, so that each costs a run and no start.
+Processes come from the fork server of :mod:`elsewhere`, so that each costs a run and no start.
 """
 
 import contextlib
 import faulthandler
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -16,6 +15,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import elsewhere
 
 TASKS = "tasks=[microworld_sentiment,microworld_translation,microworld_similarity]"
 SMALL = [
@@ -35,39 +38,17 @@ SMALL = [
 LONG = [*SMALL, "budget.steps=20", "record.every=2", "record.checkpoint_every=3"]
 """Checkpoints after 3, 6, ..., 18 and 20 steps; scored after 10 and 20."""
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["mtl.execution", "mtl.config.check", "fitting"])
-
 
 def fit_elsewhere(arguments, folder, *, hook=None):
     """``python -m mtl.fit`` in another process.
 
-    :param folder: Where the process stands, and where its output is kept.
+    :param folder: Where the process stands.
     :param hook: (function of this module, arguments): called in the process before the command.
     :return: Exit status (negative: the signal that killed it), standard output, standard error.
     """
-    out, err = Path(folder, "stdout"), Path(folder, "stderr")
-    process = _context.Process(target=_main, args=(list(arguments), str(folder), out, err, hook))
-    process.start()
-    process.join()
-    status = process.exitcode
-    process.close()
-    return status, out.read_text(), err.read_text()
-
-
-def _main(arguments, folder, out, err, hook):
-    os.chdir(folder)
-    for path, number in ((out, 1), (err, 2)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    # The fork server's own streams are closed to this process.
-    sys.stdout, sys.stderr = (os.fdopen(n, "w", buffering=1, closefd=False) for n in (1, 2))
-    if hook is not None:
-        function, *rest = hook
-        globals()[function](*rest)
-    sys.argv = ["mtl.fit", *arguments]
-    from mtl import fit
-
-    fit.main()
+    first = None if hook is None else (globals()[hook[0]], *hook[1:])
+    done = elsewhere.python("-m", "mtl.fit", *arguments, cwd=folder, first=first)
+    return done.returncode, done.stdout, done.stderr
 
 
 def strike(number):
@@ -244,13 +225,8 @@ def fit_in_pairs(jobs, folder):
     :return: For each fit what its two processes ended with: None or the text of an error.
     """
     ports = [free_port() for _ in jobs]
-    queue = _context.SimpleQueue()
-    processes = [
-        _context.Process(target=_rank, args=(rank, ports, jobs, str(folder), queue))
-        for rank in range(2)
-    ]
-    for process in processes:
-        process.start()
+    queue = elsewhere.queue()
+    processes = [elsewhere.start(_rank, rank, ports, jobs, str(folder), queue) for rank in range(2)]
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]

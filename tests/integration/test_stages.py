@@ -16,6 +16,8 @@ import fitting
 from mtl import evaluate, fit
 from mtl.config.errors import UserError
 from mtl.learning.module import MultiTaskModule
+from mtl.storage.cache import cache_root
+from mtl.tasks.microworld import kept_rows
 
 NAMES = ["microworld_sentiment", "microworld_translation", "microworld_similarity"]
 SMALL = [*fitting.SMALL, "record.every=2", "record.checkpoint_every=3"]
@@ -23,9 +25,21 @@ SMALL = [*fitting.SMALL, "record.every=2", "record.checkpoint_every=3"]
 
 @pytest.fixture(scope="module", autouse=True)
 def _cache(tmp_path_factory):
+    drawn = cache_root()
+    for name in NAMES:
+        for split in ("train", "validation", "test"):
+            kept_rows(name.removeprefix("microworld_"), split)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MTL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("MTL_CACHE", str(with_rows(tmp_path_factory.mktemp("cache"), drawn)))
         yield
+
+
+def with_rows(folder, drawn):
+    """A cache that knows the generated rows of another one, and nothing else."""
+    folder.mkdir(exist_ok=True)
+    for entry in drawn.glob("microworld-*"):
+        (folder / entry.name).symlink_to(entry.absolute())
+    return folder
 
 
 @pytest.fixture
@@ -188,6 +202,7 @@ def test_of_two_runs_at_once_one_trains_the_language_model_and_the_other_waits(t
 
 def test_killed_in_each_of_its_trainings_a_run_ends_the_same(tmp_path, alone):
     run, command = tmp_path / "run", [*ALONE, "data.cache=cache", "run_dir=run"]
+    with_rows(tmp_path / "cache", cache_root())
     status, _, _ = fitting.fit_elsewhere(command, tmp_path, hook=("in_step", 4))
     assert status == -signal.SIGKILL
     assert (run / "pretraining" / "checkpoints" / "last.ckpt").is_file()

@@ -15,6 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import elsewhere
+
 from mtl.config.errors import UserError
 from mtl.config.strategies import find_strategies, load_strategy_class
 from mtl.learning.strategy import Strategy
@@ -77,14 +81,8 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def mtl(site: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess[str]:
     """``python`` in another folder, by somebody who has both distributions."""
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    surroundings = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{ROOT}"}
+    return elsewhere.python(*command, cwd=cwd, env=surroundings)
 
 
 @pytest.fixture(scope="module")

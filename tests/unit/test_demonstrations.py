@@ -6,7 +6,6 @@ import importlib.util
 import json
 import math
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import elsewhere
 
 from mtl.tasks.microworld import documents
 from mtl.tasks.task import Example, Split, Task
@@ -331,14 +334,7 @@ def test_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     ).split()
     found = []
     for _ in range(2):
-        process = subprocess.run(
-            [sys.executable, str(SCRIPT), *words],
-            capture_output=True,
-            text=True,
-            timeout=200,
-            check=False,
-            env=None,
-        )
+        process = elsewhere.python(SCRIPT, *words, timeout=200)
         assert process.returncode == 0, process.stderr
         assert "0 % permuted" in process.stdout
         found.append(json.loads((tmp_path / "out.json").read_text()))

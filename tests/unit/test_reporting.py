@@ -17,6 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import elsewhere
 from fabricated import REFERENCE, arm, results
 
 from mtl.comparing.analysis import analyse
@@ -466,13 +467,7 @@ def test_the_tables_compile(written: tuple[Results, Path], tmp_path: Path) -> No
 
 
 def command(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mtl.report", *words],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    return elsewhere.python("-m", "mtl.report", *words, cwd=place)
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +35,14 @@ def _source(written: dict[str, Any]) -> SourceConfig:
 
 def read_task_file(name: str) -> TaskConfig:
     """The file as a command composes it: one may build on another."""
-    return compose("evaluate", EvaluateConfig, ["hf=none", f"tasks=[{name}]"]).task[name]
+    return copy.deepcopy(_composed()[name])
+
+
+@functools.cache
+def _composed() -> dict[str, TaskConfig]:
+    """All of them at once: most of the work is the same for each."""
+    chosen = ["hf=none", f"tasks=[{','.join(names('task'))}]"]
+    return compose("evaluate", EvaluateConfig, chosen).task
 
 
 def read_corpus_file(name: str) -> CorpusConfig:
