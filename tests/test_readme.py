@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,9 +84,19 @@ def chosen(language: str, way: str) -> list[object]:
     ]
 
 
-def run(*command: str) -> None:
-    """What stands behind ``python``."""
-    done = elsewhere.python(*command, env=os.environ | {"PYTHONPATH": str(ROOT)})
+def run(*command: str, fresh: bool = False) -> None:
+    """What stands behind ``python``; ``fresh`` is in an interpreter that nothing was imported in."""
+    surroundings = os.environ | {"PYTHONPATH": str(ROOT)}
+    if fresh:
+        done = subprocess.run(
+            [sys.executable, *command],
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    else:
+        done = elsewhere.python(*command, env=surroundings)
     assert done.returncode == 0, (
         f"{shlex.join(command)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     )
@@ -140,7 +151,8 @@ def test_commands_name_only_what_exists(block: Block) -> None:
 
 @pytest.mark.parametrize("block", chosen("sh", "run"))
 def test_commands_run(block: Block) -> None:
-    for command in block.commands:
+    commands = block.commands
+    for number, command in enumerate(commands, 1):
         assert command[:2] == ["python", "-m"], (
             f"line {block.line}: only python -m is run, not {command}"
         )
@@ -148,7 +160,7 @@ def test_commands_run(block: Block) -> None:
         # A run that is resumed or repeated is as small as the one before it.
         again = "--config-name" in words or any(word.startswith("resume=") for word in words)
         cut = TINY if program == "mtl.fit" and not again else ()
-        run("-m", program, *words, *cut)
+        run("-m", program, *words, *cut, fresh=number == len(commands))
 
 
 @pytest.mark.parametrize("block", chosen("python", ""))

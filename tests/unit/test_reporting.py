@@ -474,7 +474,13 @@ def test_the_command(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "study-toy"
     folder.mkdir(parents=True)
     study().write(folder)
-    done = command(tmp_path, "study=toy")
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl.report", "study=toy"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stderr
     assert (folder / "report" / "index.html").is_file()
     assert "page: runs/study-toy/report/index.html" in done.stdout
