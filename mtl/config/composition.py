@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,11 @@ class Composition:
                 offered.setdefault(self._place(source, group, name), []).append(name)
         return offered
 
-    def default_choices(self) -> set[str]:
+    @cached_property
+    def default_choices(self) -> frozenset[str]:
         """Groups the primary config chooses from: only these can be chosen anew."""
         defaults = self._defaults([])
-        return set(defaults.overrides.known_choices)
+        return frozenset(defaults.overrides.known_choices)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The composed config; sweeps are not allowed in ``overrides``.

@@ -161,7 +161,7 @@ class Reader:
 
     def _choice(self, override: Override, text: str, where: str) -> None:
         group = override.key_or_group
-        if group not in self.composition.default_choices():
+        if group not in self.composition.default_choices:
             raise UserError(
                 f"a choice of '{group}' cannot be replaced in the config '{self.composition.config_name}', "
                 "which is complete",

@@ -72,7 +72,10 @@ def draw_curves(folder: RunFolder, *, title: str = "", path: Path | None = None)
             _draw_held_out(panel, held_out, scale)
             # What else is measured of running text follows from the same likelihood.
             of_task = dict(itertools.islice(of_task.items(), 1))
-        panel.set_title(name or "mean of the tasks", fontsize=10, loc="left", fontweight="bold")
+        # With its height given, nothing is drawn twice to look for what a title might lie on.
+        panel.set_title(
+            name or "mean of the tasks", fontsize=10, loc="left", y=1.0, fontweight="bold"
+        )
         panel.grid(color="#e6e6e6", linewidth=0.6)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8)
