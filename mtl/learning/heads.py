@@ -8,7 +8,7 @@ tasks.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import torch
@@ -99,10 +99,10 @@ class Heads(nn.Module):
 
     def losses(self, decoder: Decoder, batch: Batch) -> Tensor:
         """(B,) cross-entropy in nats over classes, choices or answer tokens; squared error for a score."""
-        hidden = hidden_states(decoder, batch, read=self._read_in(batch))
+        present = {index: self.tasks[index] for index in batch.task.unique().tolist()}
+        hidden = hidden_states(decoder, batch, read=self._read_in(batch, present.values()))
         losses = hidden.new_zeros(len(batch.task), dtype=torch.float32)
-        for index in batch.task.unique().tolist():
-            task = self.tasks[index]
+        for index, task in present.items():
             losses = losses + self._task_losses(task, index, hidden, batch)
         return losses
 
@@ -116,9 +116,8 @@ class Heads(nn.Module):
             return []
         return list(self.head_of(task).parameters())
 
-    def _read_in(self, batch: Batch) -> Tensor | None:
-        """(N,) flat indices of the tokens that the batch's heads read; None where one reads whole examples."""
-        tasks = (self.tasks[index] for index in batch.task.unique().tolist())
+    def _read_in(self, batch: Batch, tasks: Iterable[Task]) -> Tensor | None:
+        """(N,) flat indices of the tokens that the heads of these tasks read; None where one reads whole examples."""
         if any(isinstance(self.head_of(task), StochasticAnswerNetwork) for task in tasks):
             return None
         return torch.cat([batch.label_sources, batch.branch_ends])
@@ -139,10 +138,10 @@ class Heads(nn.Module):
     def answers(
         self, decoder: Decoder, batch: Batch, task: Task, vocabulary: Vocabulary
     ) -> list[Answer]:
-        """(B,) answers to a batch of one task."""
+        """(B,) answers to a batch of one task, whatever index the batch has for it."""
         if task.is_open:
             return text_answers(decoder, batch, task, vocabulary, project=self.head_of(task))
-        hidden = hidden_states(decoder, batch, read=self._read_in(batch))
+        hidden = hidden_states(decoder, batch, read=self._read_in(batch, [task]))
         judged = self._judged(task, hidden, batch, batch.branch_ends)
         return closed_answers(task, judged, batch)
 

@@ -265,6 +265,14 @@ class StrategyConformance(ABC):
                     assert abs(float(alone.value) - float(expected.value)) < 1e-4
                 np.testing.assert_allclose(alone.scores, expected.scores, atol=1e-4)
 
+    def test_an_answer_does_not_depend_on_the_index_of_its_task(self) -> None:
+        """An evaluation's batches are of one task, which is told beside them."""
+        strategy = self.built()
+        for index, task in enumerate(self.trained_tasks()):
+            batch = self._answer_batch(strategy, task, examples(task, 2))
+            named = replace(batch, task=torch.full_like(batch.task, index))
+            assert strategy.answers(named, task) == strategy.answers(batch, task)
+
     def test_a_freely_decoded_text_does_not_depend_on_its_batch(self) -> None:
         strategy = self.built()
         for task in self.encoded_tasks():
@@ -335,8 +343,8 @@ class StrategyConformance(ABC):
 
     def _answer_batch(self, strategy: Strategy, task: Task, rows: list[Example]) -> Batch:
         encoded = [self.encode(strategy, task, row, "answer")[0] for row in rows]
-        index = self.trained_tasks().index(task) if task in self.trained_tasks() else 0
-        return collate(encoded, tasks=[index] * len(rows), rows=range(len(rows)))
+        # An evaluation's batches are of one task, which is told beside them: their index is always 0.
+        return collate(encoded, tasks=[0] * len(rows), rows=range(len(rows)))
 
     @staticmethod
     def _mean_loss(strategy: Strategy, batch: Batch) -> Tensor:

@@ -364,6 +364,7 @@ SHORT = [
     "evaluation.rows=4",
     "evaluation.selection_rows=4",
     "evaluation.resamples=2",
+    "record.mlflow=false",
 ]
 
 
