@@ -84,17 +84,18 @@ class Pretraining:
 
         :param first: Whether this process writes.
         """
-        with self._turn():
+        with self._lock():
             return self._run(folder, first)
 
-    def _turn(self) -> AbstractContextManager[None]:
+    def _lock(self) -> AbstractContextManager[None]:
         """Of runs that need the same decoder at once, one trains it and the others wait for it; the processes of one
         run do not wait for each other."""
         trainer = self.config.trainer
-        if trainer.devices != 1 or trainer.nodes != 1 or launched_together():
+        shared = trainer.devices != 1 or trainer.nodes != 1 or launched_together()
+        if shared or self.entry.is_dir():  # a finished one may lie where nothing can be written
             return nullcontext()
         waiting = self.progress.stage("waiting for another run that pretrains this decoder")
-        return cache.turn(self.entry.name, self.config.data.cache, waiting=waiting)
+        return cache.lock(self.entry.name, self.config.data.cache, waiting=waiting)
 
     def _run(self, folder: RunFolder, first: bool) -> tuple[Start, dict[str, Any]]:
         own = RunFolder(folder.path / FOLDER)

@@ -26,18 +26,18 @@ def store_studies() -> None:
     """
     from hydra.core.config_store import ConfigStore
 
-    kind = _unread_study()
+    kind = _lazy_study()
     ConfigStore.instance().repo["study"] = {
         f"{name}.yaml": kind(file) for name, file in find_studies().items()
     }
 
 
 @lru_cache(maxsize=1)
-def _unread_study() -> Any:
+def _lazy_study() -> Any:
     from hydra.core.config_store import ConfigNode
     from omegaconf import DictConfig, OmegaConf
 
-    class UnreadStudy(ConfigNode):
+    class LazyStudy(ConfigNode):
         """To read all studies takes a fifth of the time of ``--help``."""
 
         def __init__(self, file: Path):
@@ -52,7 +52,7 @@ def _unread_study() -> Any:
         def node(self, copied: DictConfig) -> None:
             """What is read is new each time, so that Hydra need not keep a copy."""
 
-    return UnreadStudy
+    return LazyStudy
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -19,7 +19,7 @@ from mtl.data.batch import Batch
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.cross_entropy import token_nats
-from mtl.learning.readout import example_nats, hidden_states, per_example, text_answers, whole_rows
+from mtl.learning.readout import example_nats, hidden_states, pad_rows, per_example, text_answers
 from mtl.learning.san import StochasticAnswerNetwork
 from mtl.tasks.task import Answer, Task
 
@@ -153,7 +153,7 @@ class Heads(nn.Module):
 
     def _read(self, task: Task, hidden: Tensor, places: Tensor) -> Tensor:
         """(P, outputs) of a linear head at flat indices (P,)."""
-        read = self.dropout(hidden[places]) if self.training else whole_rows(hidden[places])
+        read = self.dropout(hidden[places]) if self.training else pad_rows(hidden[places])
         outputs: Tensor = self.head_of(task)(read)[: len(places)]
         # Over a vocabulary sums are in float32 anyway, a few rows at a time.
         return outputs if task.is_open else outputs.float()

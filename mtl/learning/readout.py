@@ -18,14 +18,14 @@ from mtl.tasks.task import Answer, Task
 Project = Callable[[Tensor], Tensor]
 """Hidden states (P, D) -> logits (P, V)."""
 
-WHOLE = 16
-"""Rows of a matrix product on a processor come out alike whatever stands beside them, where these are a multiple of so
-many: the kernels for the rows left over sum in another order."""
+ROW_MULTIPLE = 16
+"""A row of a matrix product on a processor comes out alike whatever stands beside it, where there is a multiple of so
+many rows: the kernels for the rows left over sum in another order."""
 
 
-def whole_rows(x: Tensor) -> Tensor:
-    """(P, ...) -> the same with its first row repeated at the end, so that there is a multiple of ``WHOLE`` rows."""
-    missing = -len(x) % WHOLE if len(x) else 0
+def pad_rows(x: Tensor) -> Tensor:
+    """(P, ...) -> the same with its first row repeated at the end, to a multiple of ``ROW_MULTIPLE`` rows."""
+    missing = -len(x) % ROW_MULTIPLE if len(x) else 0
     return torch.cat([x, x[:1].expand(missing, *x.shape[1:])]) if missing else x
 
 
@@ -56,7 +56,7 @@ def label_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) 
 def _chosen_states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only: Tensor) -> Tensor:
     if decoder.training:
         return _states(decoder, batch, offsets, only)
-    return _states(decoder, batch, offsets, whole_rows(only))[: len(only)]
+    return _states(decoder, batch, offsets, pad_rows(only))[: len(only)]
 
 
 def _states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only: Tensor | None) -> Tensor:
@@ -129,7 +129,7 @@ def text_answers(
         )
         return [Answer(value=vocabulary.decode(answer).strip()) for answer in tokens]
     states = label_states(decoder, batch, offsets)
-    logits = (project or decoder.logits)(whole_rows(states))[: len(states)]
+    logits = (project or decoder.logits)(pad_rows(states))[: len(states)]
     nats = token_nats(logits, batch.label_tokens)
     by_example = per_example(branch_nats(nats, batch), batch)
     if task.kind == "language_modelling":

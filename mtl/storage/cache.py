@@ -89,7 +89,7 @@ def build(
 
 
 @contextmanager
-def turn(
+def lock(
     key: str,
     root: str | os.PathLike[str] | None = None,
     *,
@@ -103,15 +103,15 @@ def turn(
     """
     base = cache_root(root)
     base.mkdir(parents=True, exist_ok=True)
-    with (base / f".{key}.lock").open("w") as lock:
-        if not _locked(lock.fileno()):
+    with (base / f".{key}.lock").open("w") as held:
+        if not _acquired(held.fileno()):
             with waiting or nullcontext():
-                while not _locked(lock.fileno()):
+                while not _acquired(held.fileno()):
                     time.sleep(LOOK_SECONDS)
         yield
 
 
-def _locked(descriptor: int) -> bool:
+def _acquired(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -70,7 +70,7 @@ def _arm(study: Study, arm: PlannedArm, records: Mapping[Job, Record]) -> Arm:
         runs=[
             _run(job, record)
             for job, record in own.items()
-            if job.kind == "run" and job.number in study.plan.seeds
+            if job.kind == "run" and not study.plan.is_search(job)
         ],
     )
 

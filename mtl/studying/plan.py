@@ -92,6 +92,10 @@ class Plan:
         """The seed a job is run under."""
         return job.number if job.kind == "run" else self.search_seed
 
+    def is_search(self, job: Job) -> bool:
+        """Whether a job belongs to the search: a trial, or a run that trials begin from."""
+        return self.seed_of(job) not in self.seeds
+
     def _begun_from(self, names: Sequence[str]) -> list[str]:
         """The arms whose runs some arms begin from, and whose runs those begin from."""
         found: dict[str, None] = {}

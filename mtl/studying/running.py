@@ -14,7 +14,7 @@ from mtl.record.folder import RunFolder
 from mtl.record.summary import read_summary
 from mtl.studying.checking import Checker
 from mtl.studying.plan import Job, Plan
-from mtl.studying.settings import merged, with_runs, written
+from mtl.studying.settings import merged, runs_named, with_runs, written
 from mtl.studying.storage import BEAT_SECONDS, Outcome, Queue, Record
 
 CURVES = ("selection_", "/loss")
@@ -123,9 +123,10 @@ class Runner:
         arm = self.plan.arms[job.arm]
         searched = [f"{name}={written(value)}" for name, value in parameters.items()]
         search, seed = self.config.study.search, self.plan.seed_of(job)
-        if job.kind == "trial":
+        if self.plan.is_search(job):
+            begun = [setting for setting in arm.own if runs_named([setting])]
             own = ["evaluation.split=selection", f"seed={seed}"]
-            settings = merged(arm.settings, search.settings, searched, own)
+            settings = merged(arm.settings, search.settings, begun, searched, own)
         else:
             own = ["evaluation.per_task=true", f"seed={seed}"]
             settings = merged(arm.settings, searched, own)
@@ -200,11 +201,11 @@ class Runner:
         return content
 
     def _tags(self, job: Job) -> dict[str, str]:
-        reported = job.kind == "trial" or job.number in self.plan.seeds
+        source = job.kind == "run" and self.plan.is_search(job)
         return {
             "study": self.config.study.name,
             "arm": job.arm,
-            "kind": job.kind if reported else "source",
+            "kind": "source" if source else job.kind,
             "number": str(job.number),
         }
 

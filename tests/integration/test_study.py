@@ -40,6 +40,7 @@ baseline: {settings: [strategy=single_task], exposure: hard_sharing, forms: [div
 seeds: [0, 1]
 search:
   trials: 2
+  settings: [budget.tokens=4000]
   space:
     optimizer.learning_rate: {low: 0.001, high: 0.01, log: true}
 """  # noqa: E501
@@ -125,6 +126,11 @@ def test_the_reference_is_tuned_on_the_rows_of_the_tuned_arm(done, place):
     assert f"learning_rate: {rate!r}" in (
         folder / "runs/hard_sharing/seed1000/config.yaml"
     ).read_text(encoding="utf-8")
+    assert 4000 <= source["ledger"]["tokens"] < 5000  # the settings of the search are its own too
+    trial = json.loads((folder / "tuning/hard_sharing/000/summary.json").read_text())
+    assert {found["split"] for found in source["tasks"].values()} == {
+        found["split"] for found in trial["tasks"].values()
+    }
     for trial in results.arm("single_task_same_exposure").trials:
         alone = json.loads((folder / str(trial.run) / "summary.json").read_text())
         assert alone["ledger"]["tokens_by_task"] == source["ledger"]["tokens_by_task"]

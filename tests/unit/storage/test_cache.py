@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from mtl.config.errors import UserError
-from mtl.storage.cache import STALE_SECONDS, build, cache_root, content_key, turn
+from mtl.storage.cache import STALE_SECONDS, build, cache_root, content_key, lock
 
 BUILDER = """
 import sys, time
@@ -109,9 +109,9 @@ def test_keys_stay_inside_the_folder(key: str, tmp_path: Path) -> None:
 
 INSIDE = """
 import sys, time
-from mtl.storage.cache import turn
+from mtl.storage.cache import lock
 
-with turn("key", sys.argv[1]):
+with lock("key", sys.argv[1]):
     print("inside", flush=True)
     sys.stdin.readline()
 """
@@ -143,9 +143,9 @@ def test_one_process_at_a_time_until_the_other_leaves_or_dies(tmp_path: Path, ki
     with inside(tmp_path) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "inside\n"
-        with turn("another key", tmp_path, waiting=waiting()):
+        with lock("another key", tmp_path, waiting=waiting()):
             assert seen == []
-        with turn("key", tmp_path, waiting=waiting()):
+        with lock("key", tmp_path, waiting=waiting()):
             assert seen == ["waits", "goes in"]
     assert other.returncode == (-signal.SIGKILL if killed else 0)
 
@@ -157,5 +157,5 @@ def test_where_the_file_system_knows_no_locks_nobody_waits(
         raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", none)
-    with turn("key", tmp_path), turn("key", tmp_path):
+    with lock("key", tmp_path), lock("key", tmp_path):
         pass
