@@ -58,6 +58,7 @@ def generate(config: GenerateConfig) -> Iterator[dict[str, Any]]:
         prompt, or a ``max_new_tokens`` that leaves no room for a prompt.
     """
     from mtl.decoder.layout import FEW_ROWS, laid_out_for_writing
+    from mtl.learning.precision import fastest
     from mtl.opening import open_language_model
     from mtl.record.progress import Progress
 
@@ -78,8 +79,11 @@ def generate(config: GenerateConfig) -> Iterator[dict[str, Any]]:
         prompts = [_prompt(number, text, model, config) for number, text in enumerate(texts, 1)]
         with progress.stage("writing") as reached:
             total = len(prompts) * config.samples
-            many = min(total, config.batch) in FEW_ROWS
-            with laid_out_for_writing(model.decoder) if many else nullcontext():
+            precision = config.precision
+            if precision == "auto":
+                precision = fastest(model.decoder.device, model.decoder.width)
+            laid_out = precision == "bf16" or min(total, config.batch) in FEW_ROWS
+            with laid_out_for_writing(model.decoder, precision) if laid_out else nullcontext():
                 for done, answer in enumerate(_answers(prompts, model, config), start=1):
                     yield answer
                     reached(f"{done} of {total}")

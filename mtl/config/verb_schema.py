@@ -110,6 +110,9 @@ class GenerateConfig:
     """Fixes what is drawn."""
     batch: int = 16
     """Continuations written at once; it changes none of them."""
+    precision: Literal["auto", "32", "bf16"] = "32"
+    """Numbers that matrices are multiplied in. ``bf16`` is faster on hardware that has it and writes other texts, for
+    probabilities differ in their third digit; ``auto`` takes it where it is faster, as ``trainer.precision`` does."""
     out: str | None = None
     """JSON-lines file of the continuations; null prints them."""
 

@@ -91,7 +91,8 @@ class LstmDecoder(Decoder):
         """
         if positions is None:
             self._check_length(tokens)
-        x = self.token_embedding(tokens)
+        # Embeddings may be bfloat16 (mtl.decoder.layout); states are float32.
+        x = self.token_embedding(tokens).float()
         x = x if offsets is None else x + offsets
         return self._drop(x / INITIAL_STANDARD_DEVIATION)
 

@@ -1,8 +1,9 @@
-"""Which precision ``trainer.precision=auto`` is on this machine."""
+"""Which precision ``auto`` is on this machine."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import torch
 
@@ -21,12 +22,21 @@ def settled(trainer: TrainerConfig, width: int) -> TrainerConfig:
     if trainer.precision != "auto":
         return trainer
     if trainer.accelerator != "cpu" and torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        device = "cuda"
     elif trainer.accelerator != "cpu" and torch.backends.mps.is_available():
-        fast = False
+        device = "mps"
     else:
-        fast = width >= LEAST_WIDTH and _multiplies_bfloat16()
-    return replace(trainer, precision="bf16" if fast else "32")
+        device = "cpu"
+    return replace(trainer, precision=fastest(torch.device(device), width))
+
+
+def fastest(device: torch.device, width: int) -> Literal["32", "bf16"]:
+    """The precision in which a decoder of this width D is fastest there."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = device.type == "cpu" and width >= LEAST_WIDTH and _multiplies_bfloat16()
+    return "bf16" if fast else "32"
 
 
 def _multiplies_bfloat16() -> bool:

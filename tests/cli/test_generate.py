@@ -104,6 +104,32 @@ def test_special_tokens_are_never_written(monkeypatch, temperature):
     assert texts(*ask) == expected
 
 
+def test_precision_is_that_of_the_matrices(monkeypatch):
+    """Of a decoder so narrow, ``auto`` is float32 on any machine; its weights come back."""
+    import torch
+
+    opened = model()
+    plain, embedding = opened.decoder.logits, opened.decoder.token_embedding
+    found = []
+
+    def logits(hidden):
+        found.append((embedding.weight.dtype, plain(hidden).dtype))
+        return plain(hidden)
+
+    monkeypatch.setattr(opened.decoder, "logits", logits)
+    monkeypatch.setattr(opening, "open_language_model", lambda **_: opened)
+    kept = embedding.weight.clone()
+    for precision, dtype in (
+        ("bf16", torch.bfloat16),
+        ("32", torch.float32),
+        ("auto", torch.float32),
+    ):
+        texts(RUN, "prompt=warm", SHORT, f"precision={precision}")
+        assert set(found) == {(dtype, dtype)}
+        found.clear()
+    assert torch.equal(embedding.weight, kept)
+
+
 def test_the_seed_decides(tmp_path):
     ask = (RUN, "prompt=warm", SHORT, "samples=2")
     first, again, other = (texts(*ask, f"seed={seed}") for seed in (1, 1, 2))

@@ -101,7 +101,10 @@ def test_the_benchmark_compares_the_same_work(tmp_path: Path, monkeypatch: Any) 
     assert found["transformers_tokens_per_second"] == 4.0
     assert found["ratio"] == {"low": 1.0, "median": 1.5, "high": 2.0}
     words = ["decoder=micro", "batch=4", "prompt=5", "new=6", "pairs=1"]
-    result = module.main([*words, f"out={tmp_path / 'out.json'}"])
-    assert [case["same_tokens"] for case in result["cases"]] == [True]
+    result = module.main([*words, "precision=32,bf16", f"out={tmp_path / 'out.json'}"])
+    cases = {case["precision"]: case for case in result["cases"]}
+    assert cases["32"]["same_tokens"]
+    assert {"transformers, float32", "transformers, bfloat16"} < set(cases["bf16"])
+    assert module.precisions("micro", "auto") == ["32"]
     with pytest.raises(UserError, match="did you mean: batch"):
         module.main(["bach=3"])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mtl.config.schema import DecoderConfig
+from mtl.decoder.building import new_decoder
 from mtl.decoder.gpt import Decoder
 
 VOCABULARY = 50
@@ -24,9 +25,8 @@ def make() -> Callable[..., Decoder]:
         **changes: Any,
     ) -> Decoder:
         shape = {"name": "test", "layers": 2, "width": 32, "heads": 4, "context": 48, **changes}
-        decoder = Decoder(
-            DecoderConfig(**shape), vocabulary_size, base_vocabulary=base_vocabulary, seed=seed
-        )
+        config = DecoderConfig(**shape)
+        decoder = new_decoder(config, vocabulary_size, base_vocabulary=base_vocabulary, seed=seed)
         for name, parameter in decoder.named_parameters():
             if "norm" not in name:
                 parameter.data *= scale

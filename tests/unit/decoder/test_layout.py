@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -48,3 +50,22 @@ def test_the_weights_come_back_as_they_were(make) -> None:
     with laid_out_for_writing(decoder):
         decoder(torch.tensor([[1, 2, 3]])).sum().backward()
     assert all(torch.equal(decoder.state_dict()[name], values[name]) for name in values)
+
+
+@pytest.mark.parametrize("trunk", ["transformer", "lstm"])
+def test_bfloat16_writes_what_autocast_writes_from_rounded_embeddings(make, trunk) -> None:
+    decoder = make(scale=10, trunk=trunk)
+    rounded = copy.deepcopy(decoder)
+    with torch.no_grad():
+        embedding = rounded.token_embedding.weight
+        embedding.copy_(embedding.bfloat16().float())
+    before = {name: p.data_ptr() for name, p in decoder.named_parameters()}
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = generate(rounded, PROMPTS, max_new_tokens=20)
+    with laid_out_for_writing(decoder, "bf16"):
+        assert decoder.token_embedding.weight.dtype == torch.bfloat16
+        assert generate(decoder, PROMPTS, max_new_tokens=20) == expected
+    assert generate(decoder, PROMPTS, max_new_tokens=20) != expected
+    assert {name: p.data_ptr() for name, p in decoder.named_parameters()} == before
+    assert all(p.dtype == torch.float32 for p in decoder.parameters())
+    assert not torch.is_autocast_enabled("cpu")
