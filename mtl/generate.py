@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +56,7 @@ def generate(config: GenerateConfig) -> Iterator[dict[str, Any]]:
     :raises UserError: a model that cannot be opened or has no single decoder, a bad file (file and row), an empty
         prompt, or a ``max_new_tokens`` that leaves no room for a prompt.
     """
-    from mtl.decoder.layout import FEW_ROWS, laid_out_for_writing
+    from mtl.decoder.layout import laid_out_for_writing
     from mtl.learning.precision import fastest
     from mtl.opening import open_language_model
     from mtl.record.progress import Progress
@@ -82,8 +81,7 @@ def generate(config: GenerateConfig) -> Iterator[dict[str, Any]]:
             precision = config.precision
             if precision == "auto":
                 precision = fastest(model.decoder.device, model.decoder.width)
-            laid_out = precision == "bf16" or min(total, config.batch) in FEW_ROWS
-            with laid_out_for_writing(model.decoder, precision) if laid_out else nullcontext():
+            with laid_out_for_writing(model.decoder, precision):
                 for done, answer in enumerate(_answers(prompts, model, config), start=1):
                     yield answer
                     reached(f"{done} of {total}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from mtl.config.errors import UserError
 from mtl.decoder.gpt import Decoder
-from mtl.decoder.layout import next_token_logits
 from mtl.decoder.sampling import check_sampling, draw, probabilities
 
 
@@ -60,7 +58,7 @@ def generate(
     answers: list[list[int]] = [[] for _ in prompts]
     if not prompts or max_new_tokens < 1:
         return answers
-    project = partial(next_token_logits, decoder) if project is None else project
+    project = decoder.logits if project is None else project
     was_training = decoder.training
     decoder.eval()
     try:

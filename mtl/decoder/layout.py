@@ -1,15 +1,17 @@
 """How a decoder's matrices lie in memory while it writes: a few rows at a time are multiplied by all of them.
 
-The usual matrix product (MKL's, which torch calls on a CPU) streams a float32 weight that lies row by row at half speed
-where it meets 4 to 16 rows, and one that lies column by column at full speed. That is so on processors of Intel; on
-others the rows are as fast or faster (benchmarks/generation.py).
+Then a product takes as long as its matrix takes to be read, and torch's float32 product reads 4 to 16 rows' matrix at
+half the speed that memory has or less. What reads it faster on a processor, by what it is (benchmarks/generation.py):
+
+- packed into the blocks that oneDNN reads one after the other: bfloat16, and float32 from a width of 512 on;
+- column by column: narrower float32 ones, but on processors of AMD, where that is slower.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Literal
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,45 +21,110 @@ from mtl.decoder.gpt import Decoder
 
 FEW_ROWS = range(4, 33)
 """Rows for which the other order of a product is faster on a CPU; one row alone is another kernel."""
+LEAST_PACKED_WIDTH = 512
+"""Of float32: below it, packed matrices were read half as fast as they lie on one of two processors tried."""
 
 
 @contextmanager
 def laid_out_for_writing(
     decoder: Decoder, precision: Literal["32", "bf16"] = "32"
 ) -> Iterator[None]:
-    """Inside, the decoder's matrices lie as they are multiplied fastest by a few rows.
+    """Inside, the decoder's matrices lie as they are multiplied fastest by a few rows. It can write but not be trained.
 
     Worth it around many tokens, as a copy of them is made, and kept beside the original, which comes back at the end
     untouched. Inside itself it does nothing more.
 
-    :param precision: ``32``: on a CPU the blocks' matrices lie column by column: the same numbers, and the same results
-        up to rounding; elsewhere nothing is done. ``bf16``: the blocks' matrices and the embedding, which is also the
-        output, are bfloat16, and products are taken in it as under autocast; what is added up stays float32.
+    :param precision: ``32``: the same numbers, and the same results up to rounding; nothing is done elsewhere than on a
+        CPU. ``bf16``: the blocks' matrices and the embedding, which is also the output, are bfloat16, and products are
+        taken in it as under autocast; what is added up stays float32.
     """
-    layers = (layer for layer in decoder.modules() if isinstance(layer, nn.Linear))
-    if precision == "bf16":
-        halved = [weight for layer in layers for weight in layer.parameters()]
-        with (
-            _replaced([*halved, decoder.token_embedding.weight], Tensor.bfloat16),
-            torch.autocast(decoder.device.type, torch.bfloat16),
-        ):
-            yield
-        return
-    weights = [
-        layer.weight
-        for layer in layers
-        if layer.weight.device.type == "cpu" and layer.weight.is_contiguous()
-    ]
-    with _replaced(weights, lambda weight: weight.t().contiguous().t()):
+    layers = [layer for layer in decoder.modules() if isinstance(layer, nn.Linear)]
+    on_cpu = decoder.device.type == "cpu"
+    with ExitStack() as stack:
+        if "logits" in vars(decoder):
+            pass
+        elif on_cpu and _packing_is_faster(decoder.width, precision):
+            if precision == "bf16":
+                stack.enter_context(_replaced([decoder.token_embedding.weight], Tensor.bfloat16))
+            stack.enter_context(_packed(decoder, layers, precision))
+        elif precision == "bf16":
+            rounded = (p for layer in layers for p in layer.parameters())
+            embedding = decoder.token_embedding.weight
+            stack.enter_context(_replaced([*rounded, embedding], Tensor.bfloat16))
+        elif on_cpu and not _is_from_amd():
+            weights = [layer.weight for layer in layers]
+            stack.enter_context(_replaced(weights, lambda weight: weight.t().contiguous().t()))
+            stack.enter_context(_attributes([(decoder, "logits", _Turned(decoder))]))
+        if precision == "bf16":
+            stack.enter_context(torch.autocast(decoder.device.type, torch.bfloat16))
         yield
 
 
-def next_token_logits(decoder: Decoder, hidden: Tensor) -> Tensor:
-    """(B, D) -> (B, V), as :meth:`Decoder.logits`, in the order that is faster for few rows."""
-    weight = decoder.token_embedding.weight
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or len(hidden) not in FEW_ROWS:
-        return decoder.logits(hidden)
-    return F.linear(weight, hidden).t()
+class _Turned:
+    """(..., D) -> (..., V), as :meth:`Decoder.logits`, in the order of the product that is faster for few rows."""
+
+    def __init__(self, decoder: Decoder):
+        self.weight = decoder.token_embedding.weight
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        if hidden.dim() != 2 or len(hidden) not in FEW_ROWS:
+            return F.linear(hidden, self.weight)
+        return F.linear(self.weight, hidden).t()
+
+
+class _Packed:
+    """A linear map whose matrix is packed: (..., D) -> (..., V)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype):
+        self.dtype = dtype
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
+        self.bias = None if bias is None else bias.detach().to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        product = torch.ops.mkldnn._linear_pointwise
+        found: Tensor = product(x.to(self.dtype), self.weight, self.bias, "none", [], "")
+        return found
+
+
+@contextmanager
+def _packed(
+    decoder: Decoder, layers: Iterable[nn.Linear], precision: Literal["32", "bf16"]
+) -> Iterator[None]:
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    with torch.inference_mode(False):
+        packed: list[tuple[nn.Module, str, Any]] = [
+            (layer, "forward", _Packed(layer.weight, layer.bias, dtype)) for layer in layers
+        ]
+        packed.append((decoder, "logits", _Packed(decoder.token_embedding.weight, None, dtype)))
+    with _attributes(packed):
+        yield
+
+
+def _packing_is_faster(width: int, precision: Literal["32", "bf16"]) -> bool:
+    # These operators are torch's own, for what its compiler makes; they are not promised to anyone.
+    present = (
+        hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
+    )
+    on_x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    return present and on_x86 and (precision == "bf16" or width >= LEAST_PACKED_WIDTH)
+
+
+def _is_from_amd() -> bool:
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(capabilities.get("cpu_name")).startswith("AMD")
+
+
+@contextmanager
+def _attributes(values: Iterable[tuple[nn.Module, str, Any]]) -> Iterator[None]:
+    """Inside, each module has that attribute in place of its class's."""
+    values = list(values)
+    try:
+        for module, name, value in values:
+            setattr(module, name, value)
+        yield
+    finally:
+        for module, name, _ in values:
+            vars(module).pop(name, None)
 
 
 @contextmanager

@@ -104,30 +104,41 @@ def test_special_tokens_are_never_written(monkeypatch, temperature):
     assert texts(*ask) == expected
 
 
-def test_precision_is_that_of_the_matrices(monkeypatch):
-    """Of a decoder so narrow, ``auto`` is float32 on any machine; its weights come back."""
-    import torch
+def test_precision_is_that_of_the_matrices():
+    """Of a decoder so narrow, ``auto`` is float32 on any machine."""
+    from mtl.decoder.generation import generate as written
+    from mtl.decoder.layout import laid_out_for_writing
 
     opened = model()
-    plain, embedding = opened.decoder.logits, opened.decoder.token_embedding
-    found = []
-
-    def logits(hidden):
-        found.append((embedding.weight.dtype, plain(hidden).dtype))
-        return plain(hidden)
-
-    monkeypatch.setattr(opened.decoder, "logits", logits)
-    monkeypatch.setattr(opening, "open_language_model", lambda **_: opened)
-    kept = embedding.weight.clone()
-    for precision, dtype in (
-        ("bf16", torch.bfloat16),
-        ("32", torch.float32),
-        ("auto", torch.float32),
-    ):
-        texts(RUN, "prompt=warm", SHORT, f"precision={precision}")
-        assert set(found) == {(dtype, dtype)}
-        found.clear()
-    assert torch.equal(embedding.weight, kept)
+    vocabulary, decoder = opened.vocabulary, opened.decoder
+    prompt = [vocabulary.end, *vocabulary.encode("warm")]
+    found = {
+        precision: [
+            text["text"]
+            for text in texts(
+                RUN,
+                "prompt=warm",
+                "max_new_tokens=30",
+                "samples=64",
+                "batch=64",
+                f"precision={precision}",
+            )
+        ]
+        for precision in ("32", "bf16", "auto")
+    }
+    with laid_out_for_writing(decoder, "bf16"):
+        expected = written(
+            decoder,
+            [prompt] * 64,
+            max_new_tokens=30,
+            stop={vocabulary.end},
+            banned=vocabulary.unwritten(decoder.vocabulary_size),
+            streams=[sample << 32 for sample in range(64)],
+            temperature=1.0,
+        )
+    assert found["bf16"] == [vocabulary.decode(tokens) for tokens in expected]
+    assert found["bf16"] != found["32"]
+    assert found["auto"] == found["32"]
 
 
 def test_the_seed_decides(tmp_path):
