@@ -102,11 +102,15 @@ def _packed(
 
 def _packing_is_faster(width: int, precision: Literal["32", "bf16"]) -> bool:
     # These operators are torch's own, for what its compiler makes; they are not promised to anyone.
-    present = (
-        hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.backends.mkldnn.is_available()
-    )
-    on_x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    return present and on_x86 and (precision == "bf16" or width >= LEAST_PACKED_WIDTH)
+    if not (
+        torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    ):
+        return False
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        return False
+    if precision == "bf16":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return width >= LEAST_PACKED_WIDTH
 
 
 def _is_from_amd() -> bool:
