@@ -16,6 +16,7 @@ from mtl.reporting.latex import as_latex
 from mtl.reporting.leaderboard import leaderboards
 from mtl.reporting.markdown import as_markdown
 from mtl.reporting.tables import Table
+from mtl.reporting.transfer import transfer_tables
 from mtl.reporting.view import View
 
 PAGE, DATA, MARKDOWN, LATEX = "index.html", "data", "tables.md", "tables.tex"
@@ -63,11 +64,14 @@ def paper_tables(view: View) -> Iterator[Table]:
     yield from scores.score_tables(view)
     if compared := scores.comparison_table(view):
         yield compared
+    yield from transfer_tables(view)
 
 
 def page_sections(view: View) -> Iterator[Section]:
     """The parts that have something to show, in the page's order."""
     sections = [
+        # First: arms over pairs learn other tasks each, so their leaderboard is not the answer.
+        _section("transfer", "Transfer", [drawing.transfer_figure(view)]),
         _section("leaderboard", "Leaderboard", tables=leaderboards(view)),
         _section("differences", "Differences", [drawing.forest_figure(view)]),
         _section("scores", "Scores", tables=scores.score_tables(view)),
@@ -75,7 +79,6 @@ def page_sections(view: View) -> Iterator[Section]:
         _section("curves", "Learning curves", drawing.curve_figures(view)),
         _section("cost", "Score and cost", [drawing.cost_figure(view)], [costs.cost_table(view)]),
         _section("axes", "Along the study's axes", drawing.axis_figures(view)),
-        _section("transfer", "Transfer", [drawing.transfer_figure(view)]),
         _section("conflict", "Gradient conflict", [drawing.conflict_figure(view)]),
         _section("tuning", "Tuning", [drawing.tuning_figure(view)], [runs.trial_table(view)]),
         _section(

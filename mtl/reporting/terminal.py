@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from mtl.comparing.answer import Answer, Interval, Standing
 from mtl.record.numbers import MISSING, count, duration
+from mtl.reporting.transfer import transfer_rows
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PLAIN_WIDTH = 170
 HEADINGS = (
@@ -25,28 +31,24 @@ HEADINGS = (
 
 
 def print_answer(answer: Answer, page: Path, *, file: TextIO | None = None) -> None:
-    """Print the leaderboard, what to know before believing it, the answer, and where its page is."""
-    from rich import box
+    """Print the leaderboard, what to know before believing it, the answer, and where its page is.
+
+    Arms over pairs of tasks learn other tasks each: there the effects of the tasks on each other stand in its place.
+    """
     from rich.console import Console, Group
-    from rich.table import Table
     from rich.text import Text
 
     file = file or sys.stdout
     plain = not file.isatty()
-    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for position, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if position else "left", no_wrap=True)
-    panel = None
-    for standing in answer.standings:
-        if panel not in (None, standing.panel):
-            table.add_section()
-        panel = standing.panel
-        table.add_row(*row(standing))
+    families = dict.fromkeys(one.family for one in answer.transfers)
+    tables = [_table(*transfer_rows(answer, family), plain) for family in families] or [
+        _leaderboard(answer, plain)
+    ]
     notes = [Text(f"- {note}", style="" if plain else "dim") for note in answer.notes]
     console = Console(file=file, width=PLAIN_WIDTH if plain else None)
     console.print(
         Group(
-            table,
+            *tables,
             "",
             *notes,
             "",
@@ -54,6 +56,26 @@ def print_answer(answer: Answer, page: Path, *, file: TextIO | None = None) -> N
             Text(f"page: {page}"),
         )
     )
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], plain: bool) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=None if plain else box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if position else "left", no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
+def _leaderboard(answer: Answer, plain: bool) -> Table:
+    table = _table(HEADINGS, map(row, answer.standings), plain)
+    for standing, following in pairwise(answer.standings):
+        if standing.panel != following.panel:
+            table.rows[answer.standings.index(standing)].end_section = True
+    return table
 
 
 def row(standing: Standing) -> tuple[str, ...]:

@@ -360,7 +360,7 @@ def test_a_study_of_which_nothing_has_finished(tmp_path: Path) -> None:
     assert "no &lt;room&gt;" in page.read_text(encoding="utf-8")
 
 
-def test_axes_and_pairs_have_their_figures(tmp_path: Path) -> None:
+def test_axes_have_their_figures(tmp_path: Path) -> None:
     growing = results(
         *(
             arm(f"{f}/{n}", {"a": [0.6 + n / 100, 0.61]}, family=f, factors={"tasks": str(n)})
@@ -383,22 +383,6 @@ def test_axes_and_pairs_have_their_figures(tmp_path: Path) -> None:
     drawn = [y(py) for line in lines for _, py in line]
     said = [float(row["value"]) for row in rows if row["measure"] == "average"]
     assert sorted(drawn) == pytest.approx(sorted(said), abs=0.2 * pixel)
-    pairs = results(
-        arm("m/a", {"a": [0.6, 0.6]}, family="m", factors={"pairs": "a"}),
-        arm("m/b", {"b": [0.7, 0.7]}, family="m", factors={"pairs": "b"}),
-        arm("m/a+b", {"a": [0.7, 0.7], "b": [0.6, 0.6]}, family="m", factors={"pairs": "a+b"}),
-        over="pairs",
-    )
-    page = write(pairs, tmp_path / "pairs")
-    (svg,) = panels(page, "transfer")
-    assert [text.text for text in svg.xpath("//text[@class='number']")] == [
-        "\N{MINUS SIGN}10.00",
-        "+10.00",
-    ]
-    assert [(row["helper"], row["target"]) for row in data(page, "transfer")] == [
-        ("a", "b"),
-        ("b", "a"),
-    ]
 
 
 def test_the_answer_is_the_first_heading(written: tuple[Results, Path]) -> None:
