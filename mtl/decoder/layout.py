@@ -4,7 +4,7 @@ Then a product takes as long as its matrix takes to be read, and torch's float32
 half the speed that memory has or less. What reads it faster on a processor, by what it is (benchmarks/generation.py):
 
 - packed into the blocks that oneDNN reads one after the other: bfloat16, and float32 from a width of 512 on;
-- column by column: narrower float32 ones, but on processors of AMD, where that is slower.
+- column by column: narrower float32 ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from mtl.decoder.gpt import Decoder
 FEW_ROWS = range(4, 33)
 """Rows for which the other order of a product is faster on a CPU; one row alone is another kernel."""
 LEAST_PACKED_WIDTH = 512
-"""Of float32: below it, packed matrices were read half as fast as they lie on one of two processors tried."""
+"""Of float32: at half of it packed matrices are read half as fast on one of two processors tried, a sixth faster on the
+other."""
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def laid_out_for_writing(
             rounded = (p for layer in layers for p in layer.parameters())
             embedding = decoder.token_embedding.weight
             stack.enter_context(_replaced([*rounded, embedding], Tensor.bfloat16))
-        elif on_cpu and not _is_from_amd():
+        elif on_cpu:
             weights = [layer.weight for layer in layers]
             stack.enter_context(_replaced(weights, lambda weight: weight.t().contiguous().t()))
             stack.enter_context(_attributes([(decoder, "logits", _Turned(decoder))]))
@@ -111,11 +112,6 @@ def _packing_is_faster(width: int, precision: Literal["32", "bf16"]) -> bool:
     if precision == "bf16":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return width >= LEAST_PACKED_WIDTH
-
-
-def _is_from_amd() -> bool:
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return str(capabilities.get("cpu_name")).startswith("AMD")
 
 
 @contextmanager
