@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mtl.comparing.answer import Answer, Comparison, Interval, Transfer
 from mtl.comparing.results import Results
-from mtl.comparing.scores import AVERAGE
+from mtl.comparing.scores import AVERAGE, tasks_of
 
 LISTED = 4
 TOKENS = ("tokens:", "tokens with pretraining:")
@@ -93,6 +93,9 @@ def _seeds(found: Sequence[Comparison | Transfer]) -> str:
 
 
 def _where(results: Results) -> str:
+    counts = {len(tasks_of(arm)) for arm in results.arms if arm.role != "source"} - {0}
+    if len(counts) > 1 and results.over is None:
+        return f"On {min(counts)} to {max(counts)} tasks, "
     count = len(results.tasks)
     return f"On {count} task{'s' * (count != 1)}, "
 

@@ -300,6 +300,18 @@ def test_the_sentence_says_how_sure_it_is():
     assert "after Holm, but tokens: 2.00 times (10 seeds)." in analyse(more).sentence
 
 
+def test_the_sentence_counts_the_tasks_of_the_arms():
+    tasks = {name: [0.7, 0.8] for name in "abc"}
+    one, three = arm("x", {"a": [0.7, 0.8]}), arm("y", tasks)
+    source = arm("z", {"b": [0.7, 0.8]}, role="source")
+    for arms, start in (
+        ((one, three), "On 1 to 3 tasks, "),
+        ((one, one), "On 1 task, "),
+        ((three, source), "On 3 tasks, "),
+    ):
+        assert analyse(results(*arms)).sentence.startswith(start)
+
+
 def test_one_seed_shows_nothing():
     answer = analyse(results(baseline(a=[0.7]), arm("x", {"a": [0.8]})))
     one = on(answer, "average")["x"]
