@@ -120,6 +120,7 @@ def _standings(results: Results, arms: list[Arm], compared: list[Comparison]) ->
                 arm=name,
                 role=arm.role,
                 panel=panel(arm),
+                place=tuple(arm.factors.get(axis, "") for axis in results.axes),
                 seeds=len(summaries(arm)),
                 average=mean_interval(list(scores[name].values()), f"{name} primary"),
                 own_checkpoint=(
@@ -137,7 +138,12 @@ def _standings(results: Results, arms: list[Arm], compared: list[Comparison]) ->
             )
         )
     order = {"supervised": 0, "zero-shot": 1}
-    return sorted(found, key=lambda one: (order[one.panel], -higher[one.arm]))
+
+    def place(one: Standing) -> list[int]:
+        along = zip(results.axes.values(), one.place, strict=True)
+        return [levels.index(level) if level in levels else -1 for levels, level in along]
+
+    return sorted(found, key=lambda one: (order[one.panel], place(one), -higher[one.arm]))
 
 
 def _named(arms: list[Arm]) -> Iterator[tuple[str, Arm]]:

@@ -117,6 +117,8 @@ class Standing:
     arm: str
     role: str
     panel: Literal["supervised", "zero-shot"]
+    place: tuple[str, ...] = ()
+    """Its level on each of the study's axes: where arms are compared."""
     seeds: int
     """Finished runs."""
     average: Interval
@@ -183,7 +185,7 @@ class Answer:
     sentence: str
     """The answer in one sentence, no stronger than the evidence."""
     standings: list[Standing]
-    """Best first within each panel, supervised before zero-shot."""
+    """Supervised before zero-shot; in each panel by place on the study's axes; best first there."""
     cells: list[Cell]
     comparisons: list[Comparison]
     """Each arm against the reference: per task, and ``average``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from mtl.comparing.answer import Answer, Comparison
@@ -18,6 +19,8 @@ from mtl.comparing.scores import (
 )
 from mtl.comparing.wording import heads_of
 
+TIMES = re.compile(r": ([\d.]+) times$")
+
 
 def notes(results: Results, answer: Answer) -> list[str]:
     """What a reader must know, the gravest first."""
@@ -25,11 +28,7 @@ def notes(results: Results, answer: Answer) -> list[str]:
     heads = heads_of(results, answer)
     found += _seeds(answer, heads)
     found += _not_compared(results, answer)
-    for one in heads:
-        if one.unequal:
-            found.append(
-                f"{one.arm} against {one.reference} is not equal in {'; '.join(one.unequal)}"
-            )
+    found += _unequal(results, heads)
     apart = [one.arm for one in answer.standings if one.panel == "zero-shot"]
     if apart and len(apart) < len(answer.standings):
         found.append(f"{', '.join(apart)}: trained on no label, and so in no comparison")
@@ -90,6 +89,44 @@ def _not_compared(results: Results, answer: Answer) -> list[str]:
     if results.over is None and head == AVERAGE and len(tasks) > 1:
         found.append("arms have other tasks: only averages over the same tasks can be compared")
     return found
+
+
+def _unequal(results: Results, heads: Sequence[Comparison]) -> list[str]:
+    """What was not equal in each comparison; of arms along axes a line for all places together."""
+    families: dict[tuple[str, str], list[Comparison]] = {}
+    for one in heads:
+        pair = results.arm(one.arm).family, results.arm(one.reference).family
+        families.setdefault(pair if all(pair) else (one.arm, one.reference), []).append(one)
+    found = []
+    for (family, reference), same in families.items():
+        if len(same) == 1:
+            (one,) = same
+            if one.unequal:
+                found.append(
+                    f"{one.arm} against {one.reference} is not equal in {'; '.join(one.unequal)}"
+                )
+            continue
+        times: dict[str, list[str]] = {}
+        for said in (said for one in same for said in one.unequal):
+            much = TIMES.search(said)
+            what = said[: much.start()] if much else said
+            times.setdefault(what, []).append(much[1] if much else "")
+        parts = [
+            f"{what}{_span(values)}{f' at {len(values)}' if len(values) < len(same) else ''}"
+            for what, values in times.items()
+        ]
+        if parts:
+            found.append(
+                f"{family} against {reference}, at {len(same)} places, is not equal in {'; '.join(parts)}"
+            )
+    return found
+
+
+def _span(values: Sequence[str]) -> str:
+    if not all(values):
+        return ""
+    low, high = min(values, key=float), max(values, key=float)
+    return f": {low} times" if low == high else f": {low} to {high} times"
 
 
 def _precisions(results: Results) -> list[str]:

@@ -22,7 +22,9 @@ def sentence(results: Results, answer: Answer) -> str:
     if answer.transfers:
         return start + _of_transfers(answer)
     if not heads:
-        best = answer.standings[0]
+        first = [one for one in answer.standings if one.panel == answer.standings[0].panel]
+        pick = min if results.direction == "minimize" else max
+        best = pick(first, key=lambda one: one.average.value)
         return (
             f"{start}{best.arm} has the best {_measure(results)} ({best.average.value:.3f}); "
             "nothing was compared with a reference."

@@ -105,14 +105,17 @@ def _score(view: View, one: Standing) -> Entry:
 
 
 def best_by_claim(view: View, arm: str) -> bool:
-    """Whether an arm leads its panel by a claim: it beats the reference, or is the reference and beats every other."""
-    ranked = view.panel("supervised")
+    """Whether an arm leads at its place by a claim: it beats the reference, or is that and beats every other."""
+    supervised = view.panel("supervised")
+    place = next((one.place for one in supervised if one.arm == arm), None)
+    ranked = [one for one in supervised if one.place == place]
     if not ranked or ranked[0].arm != arm:
         return False
     verdicts = {one.arm: one.comparison.verdict for one in ranked if one.comparison}
     if arm not in view.references:
         return verdicts.get(arm) == "better"
-    return view.references == [arm] and set(verdicts.values()) == {"worse"}
+    references = [one.arm for one in ranked if one.arm in view.references]
+    return references == [arm] and set(verdicts.values()) == {"worse"}
 
 
 def interval(value: Interval | None, why: str) -> Entry:

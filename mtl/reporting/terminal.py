@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -71,11 +70,12 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], plain: bool) 
 
 
 def _leaderboard(answer: Answer, plain: bool) -> Table:
-    table = _table(HEADINGS, map(row, answer.standings), plain)
-    for standing, following in pairwise(answer.standings):
-        if standing.panel != following.panel:
-            table.rows[answer.standings.index(standing)].end_section = True
-    return table
+    rows: list[tuple[str, ...]] = []
+    for before, standing in zip([None, *answer.standings], answer.standings, strict=False):
+        if before and (before.panel, before.place) != (standing.panel, standing.place):
+            rows.append(())
+        rows.append(row(standing))
+    return _table(HEADINGS, rows, plain)
 
 
 def row(standing: Standing) -> tuple[str, ...]:

@@ -312,6 +312,72 @@ def test_the_sentence_counts_the_tasks_of_the_arms():
         assert analyse(results(*arms)).sentence.startswith(start)
 
 
+def along(scores, *, direction="maximize", reference="y"):
+    """Arms x and y at each of two places."""
+    return results(
+        *(
+            arm(
+                f"{family}/{level}",
+                {"a": [value, value + 0.01]},
+                family=family,
+                factors={"rows": level},
+                tokens=tokens,
+            )
+            for (family, level), (value, tokens) in scores.items()
+        ),
+        axes={"rows": ["few", "many"]},
+        reference=reference,
+    )
+
+
+def test_arms_along_axes_are_ranked_at_their_place():
+    found = along(
+        {
+            ("x", "many"): (0.9, 1000),
+            ("y", "many"): (0.8, 1000),
+            ("x", "few"): (0.5, 1000),
+            ("y", "few"): (0.6, 1000),
+        }
+    )
+    answer = analyse(found)
+    assert [one.arm for one in answer.standings] == ["y/few", "x/few", "x/many", "y/many"]
+    assert [one.place for one in answer.standings] == [("few",), ("few",), ("many",), ("many",)]
+    alone = analyse(replace(found, reference=None))
+    assert "x/many has the best average" in alone.sentence
+
+
+def test_what_is_unequal_along_axes_is_said_once():
+    notes = analyse(
+        along(
+            {
+                ("x", "few"): (0.5, 2000),
+                ("y", "few"): (0.5, 1000),
+                ("x", "many"): (0.5, 3000),
+                ("y", "many"): (0.5, 1000),
+            }
+        )
+    ).notes
+    said = [note for note in notes if "not equal" in note]
+    assert said == [
+        "x against y, at 2 places, is not equal in tokens: 2.00 to 3.00 times; "
+        "tokens with pretraining: 2.00 to 3.00 times"
+    ]
+    notes = analyse(
+        along(
+            {
+                ("x", "few"): (0.5, 1000),
+                ("y", "few"): (0.5, 1000),
+                ("x", "many"): (0.5, 3000),
+                ("y", "many"): (0.5, 1000),
+            }
+        )
+    ).notes
+    said = [note for note in notes if "not equal" in note]
+    assert said == [
+        "x against y, at 2 places, is not equal in tokens: 3.00 times at 1; tokens with pretraining: 3.00 times at 1"
+    ]
+
+
 def test_one_seed_shows_nothing():
     answer = analyse(results(baseline(a=[0.7]), arm("x", {"a": [0.8]})))
     one = on(answer, "average")["x"]
