@@ -95,7 +95,8 @@ def test_pieces_on_two_processes_train_as_one_step(one, two):
 def test_a_piece_without_an_example_moves_no_head():
     """Steps of a row or two: most of six pieces are empty, and stand for the first task."""
     own = ["strategy=mt_dnn", *STRATEGIES["mt_dnn"], *COMMON, "batch.tokens=24"]
-    own += ["optimizer.weight_decay=10"]
+    # No similarity: after four steps its answers are nearly equal, and their correlation is of rounding.
+    own += ["optimizer.weight_decay=10", "tasks=[microworld_sentiment,microworld_translation]"]
     fit.run([*own, "run_dir=whole"])
     fit.run([*own, "batch.accumulate=6", "run_dir=pieces"])
     fitting.assert_close(Path("whole"), Path("pieces"))
