@@ -39,12 +39,13 @@ def laid_out_for_writing(
         CPU. ``bf16``: the blocks' matrices and the embedding, which is also the output, are bfloat16, and products are
         taken in it as under autocast; what is added up stays float32.
     """
+    if "logits" in vars(decoder):
+        yield
+        return
     layers = [layer for layer in decoder.modules() if isinstance(layer, nn.Linear)]
     on_cpu = decoder.device.type == "cpu"
     with ExitStack() as stack:
-        if "logits" in vars(decoder):
-            pass
-        elif on_cpu and _packing_is_faster(decoder.width, precision):
+        if on_cpu and _packing_is_faster(decoder.width, precision):
             if precision == "bf16":
                 stack.enter_context(_replaced([decoder.token_embedding.weight], Tensor.bfloat16))
             stack.enter_context(_packed(decoder, layers, precision))

@@ -312,7 +312,7 @@ def test_the_sentence_counts_the_tasks_of_the_arms():
         assert analyse(results(*arms)).sentence.startswith(start)
 
 
-def along(scores, *, direction="maximize", reference="y"):
+def along(scores):
     """Arms x and y at each of two places."""
     return results(
         *(
@@ -326,7 +326,7 @@ def along(scores, *, direction="maximize", reference="y"):
             for (family, level), (value, tokens) in scores.items()
         ),
         axes={"rows": ["few", "many"]},
-        reference=reference,
+        reference="y",
     )
 
 
@@ -346,35 +346,15 @@ def test_arms_along_axes_are_ranked_at_their_place():
     assert "x/many has the best average" in alone.sentence
 
 
-def test_what_is_unequal_along_axes_is_said_once():
-    notes = analyse(
-        along(
-            {
-                ("x", "few"): (0.5, 2000),
-                ("y", "few"): (0.5, 1000),
-                ("x", "many"): (0.5, 3000),
-                ("y", "many"): (0.5, 1000),
-            }
-        )
-    ).notes
+@pytest.mark.parametrize(
+    ("few", "times"), [(2000, "2.00 to 3.00 times"), (1000, "3.00 times at 1")]
+)
+def test_what_is_unequal_along_axes_is_said_once(few, times):
+    tokens = {("x", "few"): few, ("x", "many"): 3000, ("y", "few"): 1000, ("y", "many"): 1000}
+    notes = analyse(along({place: (0.5, count) for place, count in tokens.items()})).notes
     said = [note for note in notes if "not equal" in note]
     assert said == [
-        "x against y, at 2 places, is not equal in tokens: 2.00 to 3.00 times; "
-        "tokens with pretraining: 2.00 to 3.00 times"
-    ]
-    notes = analyse(
-        along(
-            {
-                ("x", "few"): (0.5, 1000),
-                ("y", "few"): (0.5, 1000),
-                ("x", "many"): (0.5, 3000),
-                ("y", "many"): (0.5, 1000),
-            }
-        )
-    ).notes
-    said = [note for note in notes if "not equal" in note]
-    assert said == [
-        "x against y, at 2 places, is not equal in tokens: 3.00 times at 1; tokens with pretraining: 3.00 times at 1"
+        f"x against y, at 2 places, is not equal in tokens: {times}; tokens with pretraining: {times}"
     ]
 
 

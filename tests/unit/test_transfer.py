@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,9 @@ def test_the_page_begins_with_it_and_paper_has_it(tmp_path: Path) -> None:
     page = write_report(pairs("m"), analyse(pairs("m")), tmp_path, tmp_path / "page")
     html = page.read_text(encoding="utf-8")
     assert html.index('id="transfer"') < html.index('id="leaderboard"')
+    figure = html[html.index('id="transfer"') : html.index('id="leaderboard"')]
+    numbers = re.findall(r"<text[^>]*class=\"number\"[^>]*>([^<]*)<", figure)
+    assert numbers == ["+10.60▲", "\N{MINUS SIGN}10.60▼"]
     markdown = (page.parent / "tables.md").read_text(encoding="utf-8")
     table = markdown[markdown.index("### Transfer between tasks") :].splitlines()[2:6]
     assert table[0] == "| helper | world\\_helps | world\\_hurts |"

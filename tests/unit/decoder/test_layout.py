@@ -40,7 +40,10 @@ def test_the_same_text_in_every_layout(make, layout) -> None:
     for options in ({}, {"temperature": 1.0, "seed": 3}):
         expected = generate(decoder, PROMPTS, max_new_tokens=20, **options)
         with laid_out_for_writing(decoder):
-            assert "logits" in vars(decoder)
+            layer = decoder.blocks[0].feed_forward.expand
+            assert (
+                layer.weight.is_contiguous() == ("forward" in vars(layer)) == (layout == "packed")
+            )
             assert generate(decoder, PROMPTS, max_new_tokens=20, **options) == expected
 
 
