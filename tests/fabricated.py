@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from mtl.comparing.answer import Answer, Comparison, Standing
 from mtl.comparing.results import Arm, Results, Search, SeedRun, Trial
 
 REFERENCE = "single_task_same_exposure"
@@ -137,3 +139,25 @@ def results(*arms: Arm, **more: Any) -> Results:
         **more,
     }
     return Results(arms=list(arms), **given)
+
+
+def standing(answer: Answer, name: str) -> Standing:
+    return next(one for one in answer.standings if one.arm == name)
+
+
+def on(answer: Answer, task: str) -> dict[str, Comparison]:
+    return {one.arm: one for one in answer.comparisons if one.task == task}
+
+
+def seeded(given_arm: Arm, seeds: Iterable[int]) -> Arm:
+    """The runs of an arm under other seeds, as many as there are seeds."""
+    pairs = zip(given_arm.runs, seeds, strict=False)
+    return replace(given_arm, runs=[replace(run, seed=seed) for run, seed in pairs])
+
+
+def baseline(**scores: list[float]) -> Arm:
+    return arm(REFERENCE, scores, role="baseline")
+
+
+def pair(family: str, tasks: str, **scores: list[float]) -> Arm:
+    return arm(f"{family}/{tasks}", scores, family=family, factors={"pairs": tasks})

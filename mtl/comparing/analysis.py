@@ -61,12 +61,9 @@ def analyse(results: Results) -> Answer:
         conflicts=[found for arm in arms for found in _conflicts(arm)],
         exposures=[found for arm in arms for found in exposures(arm)],
         expected_best={
-            arm.name: expected_best(
-                [trial.values[0] for trial in finished],
-                falls=results.search.directions[0] == "minimize",
-            )
+            arm.name: expected_best(values, falls=results.search.directions[0] == "minimize")
             for arm in results.arms
-            if (finished := [t for t in arm.trials if t.ending == "finished" and t.values])
+            if (values := _trial_values(arm))
         },
         level=LEVEL,
         smallest_p=smallest_p(max(counts, default=0)),
@@ -75,6 +72,15 @@ def analyse(results: Results) -> Answer:
     )
     found_notes = notes(results, answer)
     return Answer(**{**vars(answer), "sentence": sentence(results, answer), "notes": found_notes})
+
+
+def _trial_values(arm: Arm) -> list[float]:
+    """What each trial of the search came to; one that was stopped, by then."""
+    found = []
+    for trial in arm.trials:
+        value = trial.values[0] if trial.ending == "finished" and trial.values else trial.reached
+        found += [] if value is None else [value]
+    return found
 
 
 def _head(results: Results) -> str:

@@ -44,6 +44,33 @@ class Cell:
     """Mean where each task is scored at the checkpoint that was best for it; None where that was not measured."""
 
 
+@dataclass(frozen=True)
+class Unequal:
+    """Something that an arm and its reference do not have alike."""
+
+    what: str
+    """A budget's name; or, where there is no number to it, all there is to say."""
+    ours: float | None = None
+    theirs: float | None = None
+
+    @property
+    def times(self) -> float | None:
+        """Ours in theirs; None where there is no number, or one of them is 0."""
+        return self.ours / self.theirs if self.ours and self.theirs else None
+
+    @property
+    def size(self) -> str:
+        """How much, in words; empty where there is no number."""
+        if self.ours is None or self.theirs is None:
+            return ""
+        if self.times is None:
+            return f"{self.ours:,.0f} against {self.theirs:,.0f}"
+        return f"{self.times:.2f} times"
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.size}" if self.size else self.what
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """An arm against the reference on a task, or on the average; both of one panel, since a score that saw no label is
@@ -77,8 +104,13 @@ class Comparison:
     verdict: Verdict
     verdict_why: str
     """In words: which of interval and test did not hold, or that both did."""
-    unequal: list[str] = field(default_factory=list)
-    """Budgets in which the two differ by more than the tolerance, in words."""
+    unequal: list[Unequal] = field(default_factory=list)
+    """Budgets in which the two differ by more than the tolerance."""
+
+    @property
+    def why(self) -> str:
+        """What the verdict rests on and what was not equal, in words."""
+        return "; ".join([self.verdict_why, *map(str, self.unequal)])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from mtl.comparing.answer import Answer, Comparison
+from mtl.comparing.answer import Answer, Comparison, Unequal
 from mtl.comparing.costs import TOLERANCE
 from mtl.comparing.paired import smallest_p
 from mtl.comparing.results import Results
@@ -18,8 +17,6 @@ from mtl.comparing.scores import (
     tasks_of,
 )
 from mtl.comparing.wording import heads_of
-
-TIMES = re.compile(r": ([\d.]+) times$")
 
 
 def notes(results: Results, answer: Answer) -> list[str]:
@@ -34,13 +31,7 @@ def notes(results: Results, answer: Answer) -> list[str]:
         found.append(f"{', '.join(apart)}: trained on no label, and so in no comparison")
     found += _precisions(results)
     found += _helped(results, answer)
-    if pruned := [
-        arm.name for arm in results.arms if any(t.ending == "pruned" for t in arm.trials)
-    ]:
-        found.append(
-            f"{', '.join(pruned)}: trials that were stopped early promised little and are not in the expected best, "
-            "which is therefore too high"
-        )
+    found += _pruned(results)
     if results.search.trials == 0:
         found.append("nothing was tuned: all arms have the settings of the study")
     if results.dirty:
@@ -103,17 +94,15 @@ def _unequal(results: Results, heads: Sequence[Comparison]) -> list[str]:
             (one,) = same
             if one.unequal:
                 found.append(
-                    f"{one.arm} against {one.reference} is not equal in {'; '.join(one.unequal)}"
+                    f"{one.arm} against {one.reference} is not equal in {'; '.join(map(str, one.unequal))}"
                 )
             continue
-        times: dict[str, list[str]] = {}
+        kinds: dict[str, list[Unequal]] = {}
         for said in (said for one in same for said in one.unequal):
-            much = TIMES.search(said)
-            what = said[: much.start()] if much else said
-            times.setdefault(what, []).append(much[1] if much else "")
+            kinds.setdefault(said.what, []).append(said)
         parts = [
-            f"{what}{_span(values)}{f' at {len(values)}' if len(values) < len(same) else ''}"
-            for what, values in times.items()
+            f"{what}{_span(kind)}{f' at {len(kind)}' if len(kind) < len(same) else ''}"
+            for what, kind in kinds.items()
         ]
         if parts:
             found.append(
@@ -122,11 +111,14 @@ def _unequal(results: Results, heads: Sequence[Comparison]) -> list[str]:
     return found
 
 
-def _span(values: Sequence[str]) -> str:
-    if not all(values):
-        return ""
-    low, high = min(values, key=float), max(values, key=float)
-    return f": {low} times" if low == high else f": {low} to {high} times"
+def _span(found: Sequence[Unequal]) -> str:
+    """How much something differs at several places, from the least to the most."""
+    times = sorted(one.times for one in found if one.times is not None)
+    if len(times) == len(found):
+        low, high = f"{times[0]:.2f}", f"{times[-1]:.2f}"
+        return f": {low} times" if low == high else f": {low} to {high} times"
+    sizes = dict.fromkeys(one.size for one in found if one.size)
+    return f": {', '.join(sizes)}" if sizes else ""
 
 
 def _precisions(results: Results) -> list[str]:
@@ -158,6 +150,29 @@ def _helped(results: Results, answer: Answer) -> list[str]:
         f"beside a helper a target trained on {min(shares):.2f} to {max(shares):.2f} times the tokens of its own that "
         "it had alone: an effect is that of the helper and of this"
     ]
+
+
+def _pruned(results: Results) -> list[str]:
+    """How trials that were stopped early are counted."""
+    counted, left = [], []
+    for arm in results.arms:
+        stopped = [trial for trial in arm.trials if trial.ending == "pruned"]
+        if any(trial.reached is None for trial in stopped):
+            left.append(arm.name)
+        elif stopped:
+            counted.append(arm.name)
+    found = []
+    if counted:
+        found.append(
+            f"{', '.join(counted)}: trials that were stopped early count in the expected best with what they had "
+            "reached by then"
+        )
+    if left:
+        found.append(
+            f"{', '.join(left)}: trials that were stopped early promised little and are not in the expected best, "
+            "which is therefore too high"
+        )
+    return found
 
 
 def _unfinished(results: Results) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mtl.comparing.answer import Cost, Exposure
+from mtl.comparing.answer import Cost, Exposure, Unequal
 from mtl.comparing.results import Arm, Results
 from mtl.comparing.scores import summaries
 
+TOKENS, TOKENS_IN_ALL = "tokens", "tokens with pretraining"
 TOLERANCE = 0.02
 """Budgets that differ by less than this share count as equal: the last step of a run goes a little beyond."""
 
@@ -62,34 +63,32 @@ def exposures(arm: Arm) -> list[Exposure]:
     ]
 
 
-def unequal(ours: Cost, theirs: Cost, one: list[Exposure], other: list[Exposure]) -> list[str]:
-    """The budgets in which two arms differ by more than the tolerance, in words."""
-    pairs = {
-        "tokens": (ours.tokens, theirs.tokens),
-        "tokens with pretraining": (ours.whole("tokens"), theirs.whole("tokens")),
+def unequal(ours: Cost, theirs: Cost, one: list[Exposure], other: list[Exposure]) -> list[Unequal]:
+    """What two arms do not have alike: budgets that differ by more than the tolerance, and tasks."""
+    budgets = {
+        TOKENS: (ours.tokens, theirs.tokens),
+        TOKENS_IN_ALL: (ours.whole("tokens"), theirs.whole("tokens")),
         "steps": (ours.steps, theirs.steps),
         "operations": (ours.whole("flops"), theirs.whole("flops")),
         "parameters": (ours.parameters_total, theirs.parameters_total),
         "trials of the search": (ours.tuning_trials, theirs.tuning_trials),
         "tokens of the search": (ours.tuning_tokens, theirs.tuning_tokens),
     }
-    words = [
-        f"{name}: {_times(mine, his)}" for name, (mine, his) in pairs.items() if _differ(mine, his)
-    ]
+    found = [Unequal(name, *pair) for name, pair in budgets.items() if _differ(*pair)]
     if one and other:
-        words += _one_sided(one, other)
+        found += _one_sided(one, other)
     theirs_by_task = {exposure.task: exposure.tokens for exposure in other}
     shared = [(e.task, e.tokens, theirs_by_task[e.task]) for e in one if e.task in theirs_by_task]
     if any(_differ(mine, his) for _, mine, his in shared):
         task, mine, his = max(shared, key=lambda pair: _ratio(pair[1], pair[2]))
-        words.append(f"exposure of tasks, most of all {task}: {_times(mine, his)}")
-    return words
+        found.append(Unequal(f"exposure of tasks, most of all {task}", mine, his))
+    return found
 
 
-def _one_sided(one: list[Exposure], other: list[Exposure]) -> list[str]:
+def _one_sided(one: list[Exposure], other: list[Exposure]) -> list[Unequal]:
     ours, theirs = {e.task for e in one if e.tokens}, {e.task for e in other if e.tokens}
     sides = (("it alone trains on", ours - theirs), ("the other alone trains on", theirs - ours))
-    return [f"tasks: {text} {', '.join(sorted(tasks))}" for text, tasks in sides if tasks]
+    return [Unequal(f"tasks: {text} {', '.join(sorted(tasks))}") for text, tasks in sides if tasks]
 
 
 def _differ(ours: float, theirs: float) -> bool:
@@ -99,9 +98,3 @@ def _differ(ours: float, theirs: float) -> bool:
 def _ratio(ours: float, theirs: float) -> float:
     low, high = sorted((ours, theirs))
     return high / low if low else float("inf")
-
-
-def _times(ours: float, theirs: float) -> str:
-    if not theirs or not ours:
-        return f"{ours:,.0f} against {theirs:,.0f}"
-    return f"{ours / theirs:.2f} times"

@@ -35,6 +35,9 @@ class Trial:
     values: list[float] = field(default_factory=list)
     """One for each objective of the search, the study's primary metric on the selection split first; empty where the
     run did not finish."""
+    reached: float | None = None
+    """Of a pruned trial: the study's metric on the selection split when it was stopped. None where it was stopped by
+    the average and the study's metric is another."""
     tokens: int = 0
     """Training tokens used, pretraining aside; of a pruned trial those until it was stopped."""
     seconds: float = 0.0

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mtl.comparing.answer import Answer, Comparison, Interval, Transfer
+from mtl.comparing.costs import TOKENS, TOKENS_IN_ALL
 from mtl.comparing.results import Results
 from mtl.comparing.scores import AVERAGE, tasks_of
 
 LISTED = 4
-TOKENS = ("tokens:", "tokens with pretraining:")
-"""What is not equal in these is said beside a claim itself."""
 
 
 def sentence(results: Results, answer: Answer) -> str:
@@ -125,7 +124,9 @@ def _size(one: Comparison) -> str:
     low, high = one.points.low, one.points.high
     ends = sorted(abs(end) for end in (low, high) if end is not None)
     p = f", p = {one.p_holm:.3g} after Holm" if one.p_holm is not None else ""
-    tokens = next((f", but {said}" for said in one.unequal if said.startswith(TOKENS)), "")
+    # What is not equal in tokens is said beside a claim itself.
+    spent = (said for said in one.unequal if said.what in (TOKENS, TOKENS_IN_ALL))
+    tokens = next((f", but {said}" for said in spent), "")
     return f"{abs(one.points.value):.1f} points [{ends[0]:.1f}, {ends[1]:.1f}]{p}{tokens}"
 
 

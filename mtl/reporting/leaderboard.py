@@ -129,8 +129,7 @@ def verdict(one: Comparison) -> Entry:
     """In a word, with the reason behind it."""
     sign = {"better": "▲ ", "worse": "▼ ", "undecided": ""}[one.verdict]
     unequal = "\u00a0*" if one.unequal else ""
-    why = "; ".join([one.verdict_why, *one.unequal])
-    return Entry(text=f"{sign}{one.verdict}{unequal}", why=why, look=one.verdict)
+    return Entry(text=f"{sign}{one.verdict}{unequal}", why=one.why, look=one.verdict)
 
 
 def _compared(view: View, one: Standing) -> tuple[Entry, Entry]:

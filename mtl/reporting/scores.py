@@ -184,5 +184,5 @@ def _comparison(view: View, one: Comparison) -> list[Entry]:
         missing(too_few) if one.p is None else words(numerals.probability(one.p), why=smallest),
         missing(too_few) if one.p_holm is None else words(numerals.probability(one.p_holm)),
         verdict(one),
-        words("; ".join([one.verdict_why, *one.unequal])),
+        words(one.why),
     ]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from mtl.comparing.results import Arm, Results, Search, SeedRun, Trial
+from mtl.comparing.scores import AVERAGE
 from mtl.record.summary import git_state, versions
 from mtl.studying.plan import Job, PlannedArm, common_settings
 from mtl.studying.storage import Record
@@ -66,7 +67,11 @@ def _arm(study: Study, arm: PlannedArm, records: Mapping[Job, Record]) -> Arm:
         family=arm.family,
         tuned_as=arm.tuned_as,
         chosen={} if best is None else dict(best.parameters),
-        trials=[_trial(job, record) for job, record in own.items() if job.kind == "trial"],
+        trials=[
+            _trial(job, record, study.config.study.metric)
+            for job, record in own.items()
+            if job.kind == "trial"
+        ],
         runs=[
             _run(job, record)
             for job, record in own.items()
@@ -75,13 +80,15 @@ def _arm(study: Study, arm: PlannedArm, records: Mapping[Job, Record]) -> Arm:
     )
 
 
-def _trial(job: Job, record: Record) -> Trial:
+def _trial(job: Job, record: Record, metric: str) -> Trial:
     content = record.content() if record.over else {}
+    stopped = record.ending == "pruned" and metric == AVERAGE
     return Trial(
         index=job.number,
         ending=record.ending,
         parameters=record.parameters,
         values=record.values,
+        reached=record.intermediate[max(record.intermediate)] if stopped else None,
         tokens=int(content.get("tokens", 0)),
         seconds=float(content.get("seconds", 0.0)),
         reason=record.attributes.get("reason"),

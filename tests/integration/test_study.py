@@ -14,10 +14,18 @@ import pytest
 
 from mtl import study
 from mtl.comparing.results import RESULTS, Results
-from mtl.config.study_schema import ArmConfig, StudyConfig, StudyDefinition
+from mtl.config.study_schema import (
+    ArmConfig,
+    RangeConfig,
+    SearchConfig,
+    StudyConfig,
+    StudyDefinition,
+)
 from mtl.record.folder import RunFolder
+from mtl.studying.collecting import collect
 from mtl.studying.plan import Job
 from mtl.studying.study import Study
+from mtl.studying.worker import work
 
 TOY = """
 name: toy
@@ -233,6 +241,48 @@ def test_want_of_memory_ends_a_run_and_not_the_study(tmp_path, monkeypatch):
     assert ran(RuntimeError("CUDA out of memory. Tried to allocate")).reason is not None
     with pytest.raises(RuntimeError, match="a fault"):  # what is a fault of ours is not hidden
         ran(RuntimeError("a fault"))
+
+
+def test_a_trial_that_is_stopped_has_what_it_had_reached(tmp_path, monkeypatch):
+    settings = [
+        "tasks=[microworld_sentiment]",
+        "strategy=hard_sharing",
+        "decoder=micro",
+        "tokenizer.vocabulary=300",
+        "budget.tokens=3000",
+        "batch.tokens=512",
+        "evaluation.times=3",
+        "evaluation.selection_rows=40",
+        "evaluation.resamples=20",
+        "record.mlflow=false",
+    ]
+    space = {"optimizer.learning_rate": RangeConfig(low=0.001, high=0.01)}
+    definition = StudyDefinition(
+        name="toy",
+        question="?",
+        arms={"a": ArmConfig()},
+        settings=settings,
+        seeds=[0],
+        search=SearchConfig(trials=2, pruner="median", space=space),
+    )
+    made = Study(StudyConfig(study=definition, study_dir=str(tmp_path / "toy")))
+    made.folder.mkdir()
+    made.queue.prepare(made.definition())
+    # The median of one trial before it is no ground to stop a second one: here its second look is.
+    monkeypatch.setattr(
+        made.searches["a"], "should_stop", lambda index, ended, known: (index, len(known)) == (1, 2)
+    )
+    work(made)
+    (arm,) = collect(made, made.queue.records()).arms
+    (first, second), (run,) = arm.trials, arm.runs
+    assert (first.ending, second.ending, run.ending) == ("finished", "pruned", "finished")
+    seen = [
+        entry["selection_average"]
+        for entry in RunFolder(made.folder / str(second.run)).read_metrics()
+        if "selection_average" in entry
+    ]
+    assert (len(seen), second.reached, second.values) == (2, seen[1], [])
+    assert (first.reached, 0 < second.tokens < first.tokens) == (None, True)
 
 
 def test_from_python(place, done, monkeypatch):

@@ -277,7 +277,7 @@ def test_unequal_budgets_are_said():
             arm("more", base, tokens=2000, pretraining_tokens=1000),
         )
     )
-    found = {c.arm: c.unequal for c in answer.comparisons if c.task == "average"}
+    found = {c.arm: [*map(str, c.unequal)] for c in answer.comparisons if c.task == "average"}
     assert found["near"] == []
     assert found["more"] == ["tokens: 2.00 times", "tokens with pretraining: 3.00 times"]
     assert any(note.startswith("more against single_task_same_exposure") for note in answer.notes)
