@@ -97,3 +97,33 @@ def test_the_page_begins_with_it_and_paper_has_it(tmp_path: Path) -> None:
         (f"{PREFIX}hurts", f"{PREFIX}helps"),
     ]
     assert [float(row["points"]) for row in rows] == pytest.approx([10.6, -10.6])
+
+
+def test_each_way_of_learning_has_its_heat_map(tmp_path: Path) -> None:
+    found = pairs("m", "n")
+    # In the second way the effects of the two on each other are exchanged.
+    last = found.arms[-1]
+    turned = [
+        replace(
+            run,
+            summary={**run.summary, "tasks": dict(zip(run.summary["tasks"], flipped, strict=True))},
+        )
+        for run in last.runs
+        if run.summary
+        for flipped in [list(run.summary["tasks"].values())[::-1]]
+    ]
+    found = replace(found, arms=[*found.arms[:-1], replace(last, runs=turned)])
+    page = write_report(found, analyse(found), tmp_path, tmp_path / "page")
+    html = page.read_text(encoding="utf-8")
+    figure = html[html.index('id="transfer"') : html.index('id="leaderboard"')]
+    assert re.findall(r"<title>(Transfer[^<]*)<", figure) == [
+        "Transfer between tasks, m",
+        "Transfer between tasks, n",
+    ]
+    minus = "\N{MINUS SIGN}"
+    numbers = re.findall(r"<text[^>]*class=\"number\"[^>]*>([^<]*)<", figure)
+    # No claim: Holm's correction goes over both ways, and seven seeds are too few for four effects.
+    assert numbers == ["+10.60", f"{minus}10.60", f"{minus}10.60", "+10.60"]
+    with (page.parent / "data/transfer.csv").open(encoding="utf-8") as file:
+        rows = [(row["family"], float(row["points"]) > 0) for row in csv.DictReader(file)]
+    assert rows == [("m", True), ("m", False), ("n", False), ("n", True)]

@@ -21,35 +21,40 @@ SIGNS = {"better": "▲", "worse": "▼", "undecided": ""}
 
 
 def transfer_matrix(transfers: Sequence[Transfer], tasks: Sequence[str]) -> Figure:
-    """Row: the helper; column: the target.
+    """A panel for each way of learning. Row: the helper; column: the target.
 
     :param tasks: In the order of rows and columns.
     """
-    helpers = _ordered((one.helper for one in transfers), tasks)
-    targets = _ordered((one.target for one in transfers), tasks)
-    cells = {(one.helper, one.target): one for one in transfers}
-    panel = heat_map(
-        "Transfer between tasks",
-        helpers,
-        targets,
-        {place: one.points.value for place, one in cells.items()},
-        lambda place: f"{change(cells[place].points.value)}{SIGNS[cells[place].verdict]}",
-        lambda place: (
-            f"{place[0]} beside {place[1]}: {change(cells[place].points.value)} points"
-            f"{span(cells[place].points, change)}, {cells[place].verdict}"
-        ),
-        across="target",
-        down="helper",
-    )
+    families = list(dict.fromkeys(one.family for one in transfers))
+    panels = [
+        _transfer_map(
+            f"Transfer between tasks{f', {family}' if len(families) > 1 else ''}",
+            [one for one in transfers if one.family == family],
+            tasks,
+        )
+        for family in families
+    ]
     return Figure(
         name="transfer",
         title="Who helps whom",
         reading="Points that the target (column) gains when the helper (row) is trained beside it, against the target "
         "without it, paired by seed. ▲ and ▼ mark claims; without a sign nothing is decided.",
-        panels=[panel],
-        columns=("helper", "target", "points", "low", "high", "p", "p_holm", "verdict", "seeds"),
+        panels=panels,
+        columns=(
+            "family",
+            "helper",
+            "target",
+            "points",
+            "low",
+            "high",
+            "p",
+            "p_holm",
+            "verdict",
+            "seeds",
+        ),
         rows=[
             (
+                t.family,
                 t.helper,
                 t.target,
                 t.points.value,
@@ -63,6 +68,23 @@ def transfer_matrix(transfers: Sequence[Transfer], tasks: Sequence[str]) -> Figu
             for t in transfers
         ],
         wide=True,
+    )
+
+
+def _transfer_map(title: str, transfers: Sequence[Transfer], tasks: Sequence[str]) -> str:
+    cells = {(one.helper, one.target): one for one in transfers}
+    return heat_map(
+        title,
+        _ordered((one.helper for one in transfers), tasks),
+        _ordered((one.target for one in transfers), tasks),
+        {place: one.points.value for place, one in cells.items()},
+        lambda place: f"{change(cells[place].points.value)}{SIGNS[cells[place].verdict]}",
+        lambda place: (
+            f"{place[0]} beside {place[1]}: {change(cells[place].points.value)} points"
+            f"{span(cells[place].points, change)}, {cells[place].verdict}"
+        ),
+        across="target",
+        down="helper",
     )
 
 
