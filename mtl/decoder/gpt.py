@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
+from mtl.decoder.attention import attend
 from mtl.decoder.cache import Cache, KeyValueCache
 
 INITIAL_STANDARD_DEVIATION = 0.02
@@ -53,13 +54,13 @@ class Attention(nn.Module):
         query, key, value = (part.transpose(1, 2) for part in heads.unbind(2))
         if cache is not None:
             key, value = cache.append(self.layer, key, value)
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
             query,
             key,
             value,
-            attn_mask=mask,
-            is_causal=mask is None and (cache is None or tokens > 1),
-            dropout_p=self.dropout if self.training else 0.0,
+            mask,
+            causal=mask is None and (cache is None or tokens > 1),
+            dropout=self.dropout if self.training else 0.0,
         )
         return self.output(chosen(attended.transpose(1, 2).reshape(rows, tokens, width), only))
 

@@ -1,7 +1,8 @@
 """Cross-entropy over a vocabulary, with two matrices of tokens by vocabulary in memory at most.
 
 torch's own operators hold three or more: log-probabilities, their gradient and that of the logits, under autocast
-float32 copies too. Here the logits are kept, and a few rows at a time are computed from them, which stay in the cache.
+float32 copies too. Here a few rows at a time are computed, which stay in the cache, and the probabilities take the
+place of the logits.
 
 Legend: P tokens, V vocabulary.
 """
@@ -18,12 +19,15 @@ from torch.nn import functional as F
 
 CACHED = 1 << 18
 """Numbers that are computed at a time: 1 MiB of float32."""
+MOST_NATS = 60.0
+"""Of a token whose probability float32 holds with all of its digits; those below 1e-38 lose them."""
 
 
 def token_nats(logits: Tensor, tokens: Tensor) -> Tensor:
     """(P,) float32 negative log-likelihood in nats of each token under its logits (P, V).
 
-    The logits may be in lower precision; the sum over the vocabulary is taken in float32.
+    The logits may be in lower precision; the sum over the vocabulary is taken in float32. Where a gradient is wanted
+    the last digits may be others than where none is.
     """
     if logits.device.type != "cpu":
         return F.cross_entropy(logits.float(), tokens, reduction="none")
@@ -32,30 +36,40 @@ def token_nats(logits: Tensor, tokens: Tensor) -> Tensor:
 
 
 class _TokenNats(torch.autograd.Function):
-    """The gradient of -log p(token) is p - [token]."""
+    """The gradient of -log p(token) is p - [token], so the probabilities are kept and each is exponentiated once."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, tokens: Tensor) -> Tensor:
         nats = logits.new_empty(len(tokens), dtype=torch.float32)
-        for row, label, own in _parts(logits, tokens, nats):
-            log_probabilities = row.log_softmax(1, dtype=torch.float32)
-            torch.neg(log_probabilities.gather(1, label), out=own)
-        ctx.save_for_backward(logits, tokens, nats)
+        if not ctx.needs_input_grad[0]:
+            for row, label, own in _parts(logits, tokens, nats):
+                _exact(row, label, own)
+            return nats
+        probabilities = torch.empty_like(logits)
+        for row, label, own, out in _parts(logits, tokens, nats, probabilities):
+            exact = out if out.dtype == torch.float32 else torch.empty_like(out, dtype=own.dtype)
+            torch.softmax(row, 1, dtype=torch.float32, out=exact)
+            torch.neg(exact.gather(1, label).log_(), out=own)
+            if (own > MOST_NATS).any():
+                _exact(row, label, own)
+            if exact is not out:
+                out.copy_(exact)
+        ctx.save_for_backward(probabilities, tokens, nats)
         return nats
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None]:
-        logits, tokens, nats = ctx.saved_tensors
-        gradient = torch.empty_like(logits)
-        for row, label, own, weight, out in _parts(logits, tokens, nats, scale, gradient):
-            normaliser = row.gather(1, label) + own
-            exact = out if out.dtype == torch.float32 else torch.empty_like(out, dtype=own.dtype)
-            torch.sub(row, normaliser, out=exact).exp_().mul_(weight)
-            exact.scatter_add_(1, label, -weight)
-            if exact is not out:
-                out.copy_(exact)
+        probabilities, tokens, nats = ctx.saved_tensors
+        gradient = torch.empty_like(probabilities)
+        for kept, label, own, weight, out in _parts(probabilities, tokens, nats, scale, gradient):
+            torch.mul(kept, weight, out=out)
+            out.scatter_(1, label, own.neg().expm1_().mul_(weight).to(out.dtype))
         return gradient, None
+
+
+def _exact(row: Tensor, label: Tensor, out: Tensor) -> None:
+    torch.neg(row.log_softmax(1, dtype=torch.float32).gather(1, label), out=out)
 
 
 def _parts(logits: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
