@@ -27,7 +27,7 @@ def token_nats(logits: Tensor, tokens: Tensor) -> Tensor:
     """(P,) float32 negative log-likelihood in nats of each token under its logits (P, V).
 
     The logits may be in lower precision; the sum over the vocabulary is taken in float32. Where a gradient is wanted
-    the last digits may be others than where none is.
+    they may be overwritten, and the last digits are others than where none is.
     """
     if logits.device.type != "cpu":
         return F.cross_entropy(logits.float(), tokens, reduction="none")
@@ -45,15 +45,13 @@ class _TokenNats(torch.autograd.Function):
             for row, label, own in _parts(logits, tokens, nats):
                 _exact(row, label, own)
             return nats
-        probabilities = torch.empty_like(logits)
-        for row, label, own, out in _parts(logits, tokens, nats, probabilities):
-            exact = out if out.dtype == torch.float32 else torch.empty_like(out, dtype=own.dtype)
-            torch.softmax(row, 1, dtype=torch.float32, out=exact)
+        probabilities = logits.detach()
+        for row, label, own in _parts(probabilities, tokens, nats):
+            exact = row.softmax(1, dtype=torch.float32)
             torch.neg(exact.gather(1, label).log_(), out=own)
             if (own > MOST_NATS).any():
                 _exact(row, label, own)
-            if exact is not out:
-                out.copy_(exact)
+            row.copy_(exact)
         ctx.save_for_backward(probabilities, tokens, nats)
         return nats
 

@@ -67,13 +67,14 @@ def test_in_lower_precision_only_the_logits_are_rounded() -> None:
     logits, tokens = drawn(9, 300)
     rounded = logits.bfloat16().requires_grad_()
     exact = rounded.detach().float().requires_grad_()
+    scored = token_nats(rounded.detach(), tokens)
     nats = token_nats(rounded, tokens)
     expected = F.cross_entropy(exact, tokens, reduction="none")
     nats.sum().backward()
     expected.sum().backward()
     assert nats.dtype == torch.float32
     torch.testing.assert_close(nats, expected, rtol=1e-6, atol=1e-6)
-    assert torch.equal(token_nats(rounded.detach(), tokens), expected)
+    assert torch.equal(scored, expected)
     torch.testing.assert_close(rounded.grad.float(), exact.grad, rtol=2**-8, atol=1e-6)
 
 
@@ -110,7 +111,7 @@ class Matrices(TorchDispatchMode):
 def test_holds_two_matrices_at_most(
     precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The logits and the probabilities, then those and their gradient, beside a few rows."""
+    """The probabilities, in place of the logits, and their gradient, beside a few rows."""
     monkeypatch.setattr(cross_entropy, "CACHED", 1 << 15)
     hidden = torch.randn(64, 4, dtype=precision, requires_grad=True)
     embedding = torch.randn(8192, 4, dtype=precision)
