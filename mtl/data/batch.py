@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mtl.data.encoding import Encoded
+from mtl.data.flat import Flat, ranges
 from mtl.data.packing import pack, pack_tightly
 
 
@@ -56,7 +57,7 @@ class Batch:
     step that is split over devices or accumulated pieces carries the weights of the whole step."""
     rows: tuple[int, ...]
     """(B,) position of each example in its task's split."""
-    encoded: tuple[Encoded, ...]
+    encoded: Sequence[Encoded]
     """(B,) the encodings, for read-outs that decode from the prefix."""
     real_tokens: int
     """Tokens that are not padding."""
@@ -83,6 +84,7 @@ class Batch:
 def collate(
     encoded: Sequence[Encoded],
     *,
+    flat: Flat | None = None,
     tasks: Sequence[int] | np.ndarray,
     rows: Sequence[int] | np.ndarray,
     weights: np.ndarray | None = None,
@@ -93,6 +95,7 @@ def collate(
     """Pack examples into rows (:mod:`mtl.data.packing`), the same way every time.
 
     :param encoded: (B,) encodings, none empty; they keep this order in the batch.
+    :param flat: The same laid one after the other, where that is at hand; ``encoded`` is then only kept.
     :param tasks: (B,) index of each example's task.
     :param rows: (B,) position of each example in its task's split.
     :param weights: (B,) weight of each example's loss; null is 1/B each.
@@ -101,8 +104,11 @@ def collate(
     :param draws: (B,) int64, ascending from 0 without gaps: examples with the same number have the same tokens, which
         are laid once. Null lays each example.
     """
-    laid, draws = _laid(encoded, draws)
-    lengths = np.array([len(e.tokens) for e in laid], dtype=np.int64)
+    if flat is None:
+        encoded = tuple(encoded)
+        flat = Flat.of(encoded)
+    laid, draws = _laid(flat, draws)
+    lengths = laid.lengths
     if not lengths.all():
         raise ValueError("Every example should have at least one token. Found an empty one.")
     row, column = (pack_tightly if tight else pack)(
@@ -110,13 +116,13 @@ def collate(
     )
     width = int((column + lengths).max())
     shape = (int(row.max()) + 1, width)
-    layout = _Layout(laid, lengths, row * width + column)
+    layout = _Layout(laid, row * width + column)
 
     tokens = np.zeros(shape, dtype=np.int64)
     tokens.flat[layout.places] = layout.tokens
     positions = np.zeros(shape, dtype=np.int64)
     positions.flat[layout.places] = layout.positions
-    marks = layout.marks(encoded, draws)
+    marks = layout.marks(flat.labelled, draws)
     plain = len(laid) == shape[0] and layout.unbranched
     return Batch(
         tokens=torch.from_numpy(tokens),
@@ -128,11 +134,11 @@ def collate(
         branch_ends=torch.from_numpy(layout.branch_ends[marks.branches]),
         branch_examples=torch.from_numpy(marks.branch_examples),
         task=torch.from_numpy(np.array(tasks, dtype=np.int64)),
-        target=torch.from_numpy(np.array([e.target for e in encoded], dtype=np.float32)),
+        target=torch.from_numpy(flat.target),
         terms=torch.from_numpy(marks.terms),
-        weight=torch.from_numpy(_weights(weights, len(encoded))),
-        rows=tuple(int(r) for r in rows),
-        encoded=tuple(encoded),
+        weight=torch.from_numpy(_weights(weights, len(flat))),
+        rows=tuple(np.asarray(rows).tolist()),
+        encoded=encoded,
         real_tokens=int(lengths.sum()),
     )
 
@@ -157,30 +163,23 @@ def _weights(weights: np.ndarray | None, examples: int) -> np.ndarray:
     return np.array(weights, dtype=np.float32)
 
 
-def _laid(
-    encoded: Sequence[Encoded], draws: np.ndarray | None
-) -> tuple[Sequence[Encoded], np.ndarray]:
+def _laid(flat: Flat, draws: np.ndarray | None) -> tuple[Flat, np.ndarray]:
     """The encodings whose tokens are laid, and which of them each example reads."""
     if draws is None:
-        return encoded, np.arange(len(encoded))
-    firsts = np.unique(draws, return_index=True)[1]
-    laid = [encoded[i] for i in firsts.tolist()]
-    for e, draw in zip(encoded, draws.tolist(), strict=True):
-        first = laid[draw]
-        if e is not first and (
-            e.branches != first.branches or not np.array_equal(e.tokens, first.tokens)
-        ):
-            raise ValueError(
-                f"Examples of one draw should have the same tokens. Draw {draw} has not."
-            )
+        return flat, np.arange(len(flat))
+    laid = flat.take(np.unique(draws, return_index=True)[1])
+    again = laid.take(draws)
+    same = np.array_equal(again.lengths, flat.lengths)
+    same = same and np.array_equal(again.branch_counts, flat.branch_counts)
+    if not (
+        same
+        and np.array_equal(again.tokens, flat.tokens)
+        and np.array_equal(again.branches, flat.branches)
+    ):
+        raise ValueError(
+            "Examples of one draw should have the same tokens. Found some that have not."
+        )
     return laid, draws
-
-
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """``counts[i]`` numbers from ``starts[i]`` on, for each i."""
-    before = np.cumsum(counts) - counts
-    ranges: np.ndarray = np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
-    return ranges
 
 
 @dataclass(frozen=True)
@@ -205,16 +204,16 @@ class _Layout:
     Legend: N tokens, S segments (an example's prefix and each of its branches are a segment).
     """
 
-    def __init__(self, encoded: Sequence[Encoded], lengths: np.ndarray, starts: np.ndarray):
-        counts = np.array([len(e.branches) for e in encoded], dtype=np.int64)
-        segment_examples = np.repeat(np.arange(len(encoded)), counts + 1)
+    def __init__(self, flat: Flat, starts: np.ndarray):
+        lengths, counts = flat.lengths, flat.branch_counts
+        segment_examples = np.repeat(np.arange(len(flat)), counts + 1)
         firsts = np.cumsum(counts + 1) - counts - 1  # (B,) the prefix segment of each example
         is_prefix = np.zeros(len(segment_examples), dtype=np.bool_)
         is_prefix[firsts] = True
         prefixes = lengths.copy()
         segments = np.empty(len(segment_examples), dtype=np.int64)
         if counts.any():
-            branch_lengths = np.array([n for e in encoded for n in e.branches], dtype=np.int64)
+            branch_lengths = flat.branches
             owners = segment_examples[~is_prefix]
             np.subtract.at(prefixes, owners, branch_lengths)
             if (branch_lengths < 1).any() or (prefixes[counts > 0] < 1).any():
@@ -235,7 +234,7 @@ class _Layout:
         self.in_prefix = is_prefix[self.segment]
         order = np.arange(len(self.segment))
         self.places = order + places[self.example]
-        self.tokens = np.concatenate([e.tokens for e in encoded]).astype(np.int64)
+        self.tokens = flat.tokens.astype(np.int64)
         within = order - begins[self.segment]
         self.positions = within + np.where(self.in_prefix, 0, prefixes[self.example])
         # The token before: the previous one, but for the first of a branch the last of the prefix.
@@ -253,12 +252,11 @@ class _Layout:
         numbers[firsts[counts > 0]] += 1  # the prefix counts to the first branch
         self.branches = numbers[self.segment]
 
-    def marks(self, encoded: Sequence[Encoded], draws: np.ndarray) -> _Marks:
-        """What examples take that read the laid encodings ``draws``."""
-        numbers = np.arange(len(encoded))
+    def marks(self, labelled: np.ndarray, draws: np.ndarray) -> _Marks:
+        """What B examples take that read the laid encodings ``draws`` (B,), with labels of their own (N,)."""
+        numbers = np.arange(len(draws))
         lengths = self.lengths[draws]
-        labelled = np.concatenate([e.labelled for e in encoded]).astype(np.bool_)
-        tokens = _ranges(self.origins[draws], lengths)[labelled]
+        tokens = ranges(self.origins[draws], lengths)[labelled]
         if (self.positions[tokens] == 0).any():
             raise ValueError(
                 "The first token of an example cannot be labelled: nothing predicts it."
@@ -270,9 +268,9 @@ class _Layout:
         return _Marks(
             labelled=tokens,
             label_branches=self.branches[tokens] + moved[owners],
-            branches=_ranges(firsts, counts),
+            branches=ranges(firsts, counts),
             branch_examples=np.repeat(numbers, counts),
-            terms=np.maximum(np.bincount(owners, minlength=len(encoded)), 1),
+            terms=np.maximum(np.bincount(owners, minlength=len(draws)), 1),
         )
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:

@@ -13,6 +13,8 @@ from mtl.config.errors import UserError
 from mtl.config.schema import BudgetConfig
 from mtl.data.batch import Batch, collate, idle_batch
 from mtl.data.cutting import cut, shard
+from mtl.data.encoding import Encoded
+from mtl.data.flat import Flat
 from mtl.data.plan import Plan, Step
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
@@ -78,6 +80,19 @@ def planned_totals(plan: Plan, budget: BudgetConfig) -> Budgeted:
             break
     rows_by_task, tokens_by_task = plan.exposure(steps)
     return Budgeted(steps, np.concatenate(epochs), rows_by_task, tokens_by_task)
+
+
+class _Encodings(Sequence[Encoded]):
+    """Encodings that are made when somebody asks for one: training reads none of them."""
+
+    def __init__(self, stores: Sequence[EncodedSplit], tasks: Sequence[int], rows: Sequence[int]):
+        self._stores, self._tasks, self._rows = stores, tasks, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Encoded:  # type: ignore[override]  # one, no slices
+        return self._stores[self._tasks[index]][self._rows[index]]
 
 
 class TrainLoader:
@@ -174,8 +189,11 @@ class TrainLoader:
         draws = None
         if step.draws is not None:
             draws = np.unique(step.draws[piece], return_inverse=True)[1]
+        by_task = np.argsort(tasks, kind="stable")
+        parts = [self._stores[k].flat(rows[tasks == k]) for k in np.unique(tasks).tolist()]
         return collate(
-            [self._stores[k][i] for k, i in zip(tasks.tolist(), rows.tolist(), strict=True)],
+            _Encodings(self._stores, tasks.tolist(), rows.tolist()),
+            flat=Flat.joined(parts).take(np.argsort(by_task)),
             tasks=tasks,
             rows=rows,
             weights=weights[piece],

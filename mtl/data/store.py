@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mtl.data.encoding import Encoded
+from mtl.data.flat import Flat, gathered
 from mtl.storage import cache
 from mtl.storage.arrays import read_arrays
 from mtl.tasks.task import Example
@@ -94,6 +95,21 @@ class EncodedSplit(Sequence[Encoded]):
             branches=tuple(branches.tolist()),
             target=float(self._arrays["target"][i]),
             cut=int(self._arrays["cut"][i]),
+        )
+
+    def flat(self, rows: np.ndarray) -> Flat:
+        """The encodings of (n,) rows, in their order."""
+        arrays = self._arrays
+        return gathered(
+            rows,
+            arrays["tokens"],
+            arrays["labelled"],
+            self.lengths,
+            self._offsets,
+            arrays["branches"],
+            arrays["branch_counts"],
+            self._branch_offsets,
+            arrays["target"],
         )
 
     @classmethod
