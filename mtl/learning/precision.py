@@ -10,8 +10,8 @@ import torch
 from mtl.config.schema import TrainerConfig
 
 LEAST_WIDTH = 256
-"""Narrower decoders gain nothing on a CPU: what a step then costs is not in its matrix products
-(benchmarks/training_step.py)."""
+"""Narrower decoders gain little on a CPU: a product of a shape that was not seen before is prepared first, and packed
+batches are of ever new shapes (docs/log.md, 2026-11-27)."""
 
 
 def settled(trainer: TrainerConfig, width: int) -> TrainerConfig:
