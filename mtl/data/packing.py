@@ -23,18 +23,21 @@ def pack(lengths: np.ndarray, row_tokens: int) -> tuple[np.ndarray, np.ndarray]:
     row = np.empty(len(lengths), dtype=np.int64)
     column = np.empty(len(lengths), dtype=np.int64)
     order = np.argsort(-lengths, kind="stable")
-    free: list[int] = []
+    shortest = int(lengths.min(initial=row_tokens))
+    free = [row_tokens]  # the last row is one in which nothing stands yet
     rows, columns = [], []
-    r, before = 0, -1
+    r = first = before = 0
     for length in lengths[order].tolist():
+        while free[first] < shortest:
+            first += 1
         # A row that had no room for this very length a moment ago has none now.
-        r = r if length == before else 0
-        while r < len(free) and free[r] < length:
+        r = r if length == before else first
+        while free[r] < length:
             r += 1
-        if r == len(free):
-            free.append(row_tokens)
         rows.append(r)
         columns.append(row_tokens - free[r])
+        if r == len(free) - 1:
+            free.append(row_tokens)
         free[r] -= length
         before = length
     row[order], column[order] = rows, columns
