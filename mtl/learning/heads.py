@@ -129,7 +129,7 @@ class Heads(nn.Module):
             mine = batch.task[batch.branch_examples[batch.label_branches]] == index
             nats = zeros.new_zeros(len(mine))
             logits = self._read(task, hidden, batch.label_sources[mine])
-            nats[mine] = token_nats(logits, batch.label_tokens[mine])
+            nats[mine] = token_nats(logits, batch.label_tokens[mine], overwrite=True)
             return example_nats(nats, batch)
         branches = (batch.task[batch.branch_examples] == index).nonzero().squeeze(1)
         examples, ends = batch.branch_examples[branches], batch.branch_ends[branches]

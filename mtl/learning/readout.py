@@ -78,7 +78,8 @@ def token_examples(batch: Batch) -> Tensor:
 def label_nats(hidden: Tensor, batch: Batch, project: Project) -> Tensor:
     """(P,) negative log-likelihood of each labelled token, from all hidden states (R*T, D); the vocabulary is projected
     at those tokens alone."""
-    return token_nats(project(hidden[batch.label_sources]), batch.label_tokens)
+    logits = project(hidden[batch.label_sources])
+    return token_nats(logits, batch.label_tokens, overwrite=True)
 
 
 def example_nats(nats: Tensor, batch: Batch) -> Tensor:

@@ -34,7 +34,8 @@ class TextualStrategy(Strategy):
 
     def losses(self, batch: Batch) -> Tensor:
         states = label_states(self.decoder, batch, self.offsets(batch, None))
-        nats = token_nats(self.decoder.logits(states), batch.label_tokens)
+        logits = self.decoder.logits(states)
+        nats = token_nats(logits, batch.label_tokens, overwrite=True)
         return example_nats(nats, batch)
 
     def answers(self, batch: Batch, task: Task) -> list[Answer]:

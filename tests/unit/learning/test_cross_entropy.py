@@ -16,19 +16,24 @@ def drawn(tokens: int, vocabulary: int, scale: float = 3.0) -> tuple[torch.Tenso
     return logits, torch.randint(vocabulary, (tokens,), generator=generator)
 
 
+@pytest.mark.parametrize("overwrite", [True, False])
 @pytest.mark.parametrize("cached", [1, 40, 1 << 18])  # a row at a time, several, all
 @pytest.mark.parametrize("shape", [(7, 13), (1, 5), (0, 5)])
 def test_equals_the_operators(
-    cached: int, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    cached: int, shape: tuple[int, int], overwrite: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cross_entropy, "CACHED", cached)
     logits, tokens = drawn(*shape)
     scale = torch.randn(shape[0])  # of any sign, as gradient methods have it
     found = []
-    for nats_of in (token_nats, lambda a, b: F.cross_entropy(a, b, reduction="none")):
+    for nats_of in (
+        lambda a, b: token_nats(a, b, overwrite=overwrite),
+        lambda a, b: F.cross_entropy(a, b, reduction="none"),
+    ):
         own = logits.clone().requires_grad_()
         nats = nats_of(own, tokens)
         (nats * scale).sum().backward()
+        assert overwrite or torch.equal(own, logits)
         found.append((nats.detach(), own.grad))
     (ours, gradient), (expected, expected_gradient) = found
     assert torch.equal(token_nats(logits, tokens), expected)  # scores: where no gradient is taken
@@ -117,7 +122,7 @@ def test_holds_two_matrices_at_most(
     embedding = torch.randn(8192, 4, dtype=precision)
     tokens = torch.arange(64)
     with Matrices(64 * 8192 * hidden.element_size()) as counted:
-        token_nats(F.linear(hidden, embedding), tokens).sum().backward()
+        token_nats(F.linear(hidden, embedding), tokens, overwrite=True).sum().backward()
     assert counted.most == 2
     with Matrices(64 * 8192 * hidden.element_size()) as counted:
         F.cross_entropy(F.linear(hidden, embedding), tokens).backward()
