@@ -17,7 +17,7 @@ class Flat:
     tokens: np.ndarray
     """(N,) int."""
     labelled: np.ndarray
-    """(N,) bool, see :class:`mtl.data.encoding.Encoded`."""
+    """(N,) bool, or 0 and 1; see :class:`mtl.data.encoding.Encoded`."""
     lengths: np.ndarray
     """(B,) int64: tokens of each."""
     branches: np.ndarray
@@ -42,18 +42,30 @@ class Flat:
             target=np.array([e.target for e in encoded], dtype=np.float32),
         )
 
-    def take(self, order: np.ndarray) -> Flat:
-        """Those at (n,) positions, in that order."""
-        return gathered(
-            order,
-            self.tokens,
-            self.labelled,
-            self.lengths,
-            np.cumsum(self.lengths) - self.lengths,
-            self.branches,
-            self.branch_counts,
-            np.cumsum(self.branch_counts) - self.branch_counts,
-            self.target,
+    def take(
+        self,
+        order: np.ndarray,
+        starts: np.ndarray | None = None,
+        branch_starts: np.ndarray | None = None,
+    ) -> Flat:
+        """Those at (n,) positions, in that order.
+
+        :param starts: (B,) where the tokens of each begin, where that is known already.
+        :param branch_starts: (B,) where its branches begin.
+        """
+        if starts is None:
+            starts = np.cumsum(self.lengths) - self.lengths
+        if branch_starts is None:
+            branch_starts = np.cumsum(self.branch_counts) - self.branch_counts
+        lengths, counts = self.lengths[order], self.branch_counts[order]
+        where = ranges(starts[order], lengths)
+        return Flat(
+            tokens=self.tokens[where],
+            labelled=self.labelled[where].astype(np.bool_),
+            lengths=lengths,
+            branches=self.branches[ranges(branch_starts[order], counts)],
+            branch_counts=counts,
+            target=self.target[order],
         )
 
     @classmethod
@@ -62,34 +74,6 @@ class Flat:
         if len(parts) == 1:
             return parts[0]
         return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in cls.__slots__))
-
-
-def gathered(
-    order: np.ndarray,
-    tokens: np.ndarray,
-    labelled: np.ndarray,
-    lengths: np.ndarray,
-    starts: np.ndarray,
-    branches: np.ndarray,
-    branch_counts: np.ndarray,
-    branch_starts: np.ndarray,
-    target: np.ndarray,
-) -> Flat:
-    """The encodings at (n,) positions of arrays that hold more, in that order.
-
-    :param starts: (B,) where the tokens of each begin.
-    :param branch_starts: (B,) where its branches begin.
-    """
-    own, counts = lengths[order], branch_counts[order]
-    where = ranges(starts[order], own)
-    return Flat(
-        tokens=tokens[where],
-        labelled=labelled[where].astype(np.bool_),
-        lengths=own,
-        branches=branches[ranges(branch_starts[order], counts)],
-        branch_counts=counts,
-        target=target[order],
-    )
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

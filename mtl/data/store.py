@@ -9,13 +9,14 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from mtl.data.encoding import Encoded
-from mtl.data.flat import Flat, gathered
+from mtl.data.flat import Flat
 from mtl.storage import cache
 from mtl.storage.arrays import read_arrays
 from mtl.tasks.task import Example
@@ -57,6 +58,7 @@ class EncodedSplit(Sequence[Encoded]):
         """(N,) int64, ascending: position of the example each encoding is of."""
         self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         self._branch_offsets = np.concatenate([[0], np.cumsum(arrays["branch_counts"])])
+        self._flat = Flat(**{field.name: arrays[field.name] for field in fields(Flat)})
 
     @property
     def label_counts(self) -> np.ndarray:
@@ -99,18 +101,7 @@ class EncodedSplit(Sequence[Encoded]):
 
     def flat(self, rows: np.ndarray) -> Flat:
         """The encodings of (n,) rows, in their order."""
-        arrays = self._arrays
-        return gathered(
-            rows,
-            arrays["tokens"],
-            arrays["labelled"],
-            self.lengths,
-            self._offsets,
-            arrays["branches"],
-            arrays["branch_counts"],
-            self._branch_offsets,
-            arrays["target"],
-        )
+        return self._flat.take(rows, self._offsets, self._branch_offsets)
 
     @classmethod
     def build(
