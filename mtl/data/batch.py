@@ -107,7 +107,7 @@ def collate(
     if flat is None:
         encoded = tuple(encoded)
         flat = Flat.of(encoded)
-    laid, draws = _laid(flat, draws)
+    laid = _laid(flat, draws)
     lengths = laid.lengths
     if not lengths.all():
         raise ValueError("Every example should have at least one token. Found an empty one.")
@@ -118,15 +118,13 @@ def collate(
     shape = (int(row.max()) + 1, width)
     layout = _Layout(laid, row * width + column)
 
-    tokens = np.zeros(shape, dtype=np.int64)
-    tokens.flat[layout.places] = layout.tokens
-    positions = np.zeros(shape, dtype=np.int64)
-    positions.flat[layout.places] = layout.positions
+    tokens, positions = np.zeros((2, shape[0] * width), dtype=np.int64)
+    tokens[layout.places], positions[layout.places] = layout.tokens, layout.positions
     marks = layout.marks(flat.labelled, draws)
     plain = len(laid) == shape[0] and layout.unbranched
     return Batch(
-        tokens=torch.from_numpy(tokens),
-        positions=torch.from_numpy(positions),
+        tokens=torch.from_numpy(tokens.reshape(shape)),
+        positions=torch.from_numpy(positions.reshape(shape)),
         mask=None if plain else torch.from_numpy(layout.mask(shape)),
         label_sources=torch.from_numpy(layout.sources[marks.labelled]),
         label_tokens=torch.from_numpy(layout.tokens[marks.labelled]),
@@ -163,23 +161,33 @@ def _weights(weights: np.ndarray | None, examples: int) -> np.ndarray:
     return np.array(weights, dtype=np.float32)
 
 
-def _laid(flat: Flat, draws: np.ndarray | None) -> tuple[Flat, np.ndarray]:
-    """The encodings whose tokens are laid, and which of them each example reads."""
+def _laid(flat: Flat, draws: np.ndarray | None) -> Flat:
+    """The encodings whose tokens are laid."""
     if draws is None:
-        return flat, np.arange(len(flat))
+        return flat
     laid = flat.take(np.unique(draws, return_index=True)[1])
     again = laid.take(draws)
-    same = np.array_equal(again.lengths, flat.lengths)
-    same = same and np.array_equal(again.branch_counts, flat.branch_counts)
-    if not (
-        same
-        and np.array_equal(again.tokens, flat.tokens)
-        and np.array_equal(again.branches, flat.branches)
+    if not all(
+        np.array_equal(getattr(again, name), getattr(flat, name))
+        for name in ("lengths", "branch_counts", "tokens", "branches")
     ):
         raise ValueError(
             "Examples of one draw should have the same tokens. Found some that have not."
         )
-    return laid, draws
+    return laid
+
+
+def _segments(
+    flat: Flat, is_prefix: np.ndarray, segment_examples: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) tokens of the prefix of each example, and (S,) tokens of each segment."""
+    prefixes = flat.lengths.copy()
+    np.subtract.at(prefixes, segment_examples[~is_prefix], flat.branches)
+    if (flat.branches < 1).any() or (prefixes[flat.branch_counts > 0] < 1).any():
+        raise ValueError("A prefix and each of its branches should have at least one token.")
+    segments = np.empty(len(segment_examples), dtype=np.int64)
+    segments[is_prefix], segments[~is_prefix] = prefixes, flat.branches
+    return prefixes, segments
 
 
 @dataclass(frozen=True)
@@ -205,85 +213,85 @@ class _Layout:
     """
 
     def __init__(self, flat: Flat, starts: np.ndarray):
-        lengths, counts = flat.lengths, flat.branch_counts
-        segment_examples = np.repeat(np.arange(len(flat)), counts + 1)
+        lengths, counts, origins = flat.lengths, flat.branch_counts, flat.starts
+        self.lengths, self.origins = lengths, origins
+        self.branch_counts = np.maximum(counts, 1)  # (B,)
+        self.unbranched = not len(flat.branches)
+        shifts = starts - origins  # (B,) from token number to flat index
+        order = np.arange(len(flat.tokens))
+        self.tokens = flat.tokens.astype(np.int64, copy=False)
+        if self.unbranched:
+            self.example = np.arange(len(flat)).repeat(lengths)  # (N,)
+            self.segment = self.branches = self.example
+            self.places = order + shifts[self.example]
+            self.positions = order - origins[self.example]
+            self.sources = self.places - 1  # (N,) place of the token before
+            self.branch_ends = starts + lengths - 1
+            return
+        segment_examples = np.arange(len(flat)).repeat(counts + 1)
         firsts = np.cumsum(counts + 1) - counts - 1  # (B,) the prefix segment of each example
         is_prefix = np.zeros(len(segment_examples), dtype=np.bool_)
         is_prefix[firsts] = True
-        prefixes = lengths.copy()
-        segments = np.empty(len(segment_examples), dtype=np.int64)
-        if counts.any():
-            branch_lengths = flat.branches
-            owners = segment_examples[~is_prefix]
-            np.subtract.at(prefixes, owners, branch_lengths)
-            if (branch_lengths < 1).any() or (prefixes[counts > 0] < 1).any():
-                raise ValueError(
-                    "A prefix and each of its branches should have at least one token."
-                )
-            segments[~is_prefix] = branch_lengths
-        segments[firsts] = prefixes
-
-        begins = np.cumsum(segments) - segments  # (S,) where each segment begins among the N tokens
-        origins = np.cumsum(lengths) - lengths  # (B,) where each example begins
-        places = starts - origins  # (B,) from token number to flat index
-        self.lengths = lengths
-        self.origins = origins
-        self.unbranched = not counts.any()
-        self.segment = np.repeat(np.arange(len(segments)), segments)  # (N,)
+        prefixes, segments = _segments(flat, is_prefix, segment_examples)
+        begins = np.cumsum(segments) - segments  # (S,) where each segment begins
+        depths = np.where(is_prefix, 0, prefixes[segment_examples])  # (S,) its first position
+        self.segment = np.arange(len(segments)).repeat(segments)
         self.example = segment_examples[self.segment]
         self.in_prefix = is_prefix[self.segment]
-        order = np.arange(len(self.segment))
-        self.places = order + places[self.example]
-        self.tokens = flat.tokens.astype(np.int64)
-        within = order - begins[self.segment]
-        self.positions = within + np.where(self.in_prefix, 0, prefixes[self.example])
-        # The token before: the previous one, but for the first of a branch the last of the prefix.
-        before = np.where(
-            (within == 0) & ~self.in_prefix,
-            origins[self.example] + prefixes[self.example] - 1,
-            order - 1,
-        )
-        self.sources = before + places[self.example]
+        self.places = order + shifts[self.example]
+        self.positions = order + (depths - begins)[self.segment]
+        self.sources = self.places - 1
+        # The first token of a branch follows the last of the prefix.
+        owners = segment_examples[~is_prefix]
+        self.sources[begins[~is_prefix]] = (starts + prefixes - 1)[owners]
         ends = ~is_prefix
         ends[firsts] = counts == 0
-        self.branch_ends = (begins + segments - 1 + places[segment_examples])[ends]
-        self.branch_counts = np.maximum(counts, 1)  # (B,)
+        self.branch_ends = (begins + segments - 1 + shifts[segment_examples])[ends]
         numbers = np.cumsum(ends) - 1
         numbers[firsts[counts > 0]] += 1  # the prefix counts to the first branch
         self.branches = numbers[self.segment]
 
-    def marks(self, labelled: np.ndarray, draws: np.ndarray) -> _Marks:
-        """What B examples take that read the laid encodings ``draws`` (B,), with labels of their own (N,)."""
-        numbers = np.arange(len(draws))
-        lengths = self.lengths[draws]
-        tokens = ranges(self.origins[draws], lengths)[labelled]
+    def marks(self, labelled: np.ndarray, draws: np.ndarray | None) -> _Marks:
+        """What B examples take that read the laid encodings ``draws`` (B,; None: each its own), with labels (N,)."""
+        counts = self.branch_counts
+        if draws is None:
+            tokens = labelled.nonzero()[0]
+            owners, of_labels = self.example[tokens], self.branches[tokens]
+            branches = np.arange(len(self.branch_ends))
+        else:
+            firsts = (counts.cumsum() - counts)[draws]
+            counts, lengths = counts[draws], self.lengths[draws]
+            tokens = ranges(self.origins[draws], lengths)[labelled]
+            owners = np.arange(len(draws)).repeat(lengths)[labelled]
+            moved = counts.cumsum() - counts - firsts
+            of_labels = self.branches[tokens] + moved[owners]
+            branches = ranges(firsts, counts)
         if (self.positions[tokens] == 0).any():
             raise ValueError(
                 "The first token of an example cannot be labelled: nothing predicts it."
             )
-        owners = np.repeat(numbers, lengths)[labelled]
-        counts = self.branch_counts[draws]
-        firsts = (np.cumsum(self.branch_counts) - self.branch_counts)[draws]
-        moved = np.cumsum(counts) - counts - firsts
         return _Marks(
             labelled=tokens,
-            label_branches=self.branches[tokens] + moved[owners],
-            branches=ranges(firsts, counts),
-            branch_examples=np.repeat(numbers, counts),
-            terms=np.maximum(np.bincount(owners, minlength=len(draws)), 1),
+            label_branches=of_labels,
+            branches=branches,
+            branch_examples=np.arange(len(counts)).repeat(counts),
+            terms=np.maximum(np.bincount(owners, minlength=len(counts)), 1),
         )
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """(R, 1, T, T): earlier tokens of the same prefix or branch, and the prefix of the own example."""
-        segment = np.full(shape, -1, dtype=np.int32)
-        segment.flat[self.places] = self.segment
-        # To compare with one number, a prefix token is known by its example, any other by nothing.
-        example = np.full(shape, -1, dtype=np.int32)
-        example.flat[self.places] = self.example
-        prefix_of = np.full(shape, -2, dtype=np.int32)
-        prefix_of.flat[self.places] = np.where(self.in_prefix, self.example, -2)
+        segment = self._spread(self.segment, -1, shape)
         seen = segment[:, :, None] == segment[:, None, :]
         if not self.unbranched:
+            # To compare with one number, a prefix token is known by its example, any other by nothing.
+            example = self._spread(self.example, -1, shape)
+            prefix_of = self._spread(np.where(self.in_prefix, self.example, -2), -2, shape)
             seen |= example[:, :, None] == prefix_of[:, None, :]
         seen &= np.tri(shape[1], dtype=np.bool_)
         return seen[:, None]
+
+    def _spread(self, values: np.ndarray, empty: int, shape: tuple[int, int]) -> np.ndarray:
+        """(R, T) int32: the tokens' (N,) values where they stand, ``empty`` elsewhere."""
+        grid = np.full(shape[0] * shape[1], empty, dtype=np.int32)
+        grid[self.places] = values
+        return grid.reshape(shape)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +15,16 @@ from mtl.config.schema import BudgetConfig
 from mtl.data.batch import Batch, collate, idle_batch
 from mtl.data.cutting import cut, shard
 from mtl.data.encoding import Encoded
-from mtl.data.flat import Flat
+from mtl.data.flat import gathered
 from mtl.data.plan import Plan, Step
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
+
+MOST_AHEAD = 8
+"""Batches that are built one right after the other: what builds them is then still in the processor's cache. One by
+one, each beside a step of training, they cost twice as much (docs/log.md, 2026-11-27)."""
+TOKENS_AHEAD = 32768
+"""Tokens after which no further one is: a mask has the square of a row's tokens."""
 
 Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(n,) terms and (n,) tasks of a whole step's examples to the (n,) weights of their mean losses."""
@@ -101,8 +108,8 @@ class TrainLoader:
 
     A step's rows are dealt to ``world * accumulate`` pieces of about equal tokens, so that all devices together
     do exactly the single-device step; weights are computed over the whole step. A piece without rows is
-    :func:`mtl.data.batch.idle_batch`. While one batch is used the next is built in a background thread, which
-    ends with the iteration.
+    :func:`mtl.data.batch.idle_batch`. While some batches are used the next ones are built in a background thread,
+    which ends with the iteration.
 
     :param stores: Encoded training split of each task, in the order of the plan's tasks.
     :param steps: Step at which training ends, see :func:`planned_totals`.
@@ -139,6 +146,7 @@ class TrainLoader:
         self.start = start
         self.steps = steps
         self._stores = stores
+        self._flats = [store.flat for store in stores]
         self._plan = plan
         self._pieces = world * accumulate
         self._own = range(rank * accumulate, (rank + 1) * accumulate)
@@ -153,12 +161,12 @@ class TrainLoader:
         return self.steps * len(self._own)
 
     def __iter__(self) -> Iterator[tuple[Batch, ...]]:
-        batches = self._batches()
+        pieces = self._batches()
         with ThreadPoolExecutor(1, thread_name_prefix="mtl-loader") as executor:
-            ahead: Future[tuple[Batch, ...] | None] = executor.submit(next, batches, None)
-            while (batch := ahead.result()) is not None:
-                ahead = executor.submit(next, batches, None)
-                yield batch
+            ahead = executor.submit(_some, pieces)
+            while built := ahead.result():
+                ahead = executor.submit(_some, pieces)
+                yield from built
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         for step in self._plan.steps(self.start):
@@ -189,11 +197,9 @@ class TrainLoader:
         draws = None
         if step.draws is not None:
             draws = np.unique(step.draws[piece], return_inverse=True)[1]
-        by_task = np.argsort(tasks, kind="stable")
-        parts = [self._stores[k].flat(rows[tasks == k]) for k in np.unique(tasks).tolist()]
         return collate(
             _Encodings(self._stores, tasks.tolist(), rows.tolist()),
-            flat=Flat.joined(parts).take(np.argsort(by_task)),
+            flat=gathered(self._flats, tasks, rows),
             tasks=tasks,
             rows=rows,
             weights=weights[piece],
@@ -210,6 +216,18 @@ class TrainLoader:
             own = step.tasks == k
             terms[own] = self._stores[k].terms[step.rows[own]]
         return self._weigh(terms, step.tasks)
+
+
+def _some(pieces: Iterator[tuple[Batch, ...]]) -> list[tuple[Batch, ...]]:
+    """The next few of them; none at the end."""
+    built: list[tuple[Batch, ...]] = []
+    tokens = 0
+    for piece in itertools.islice(pieces, MOST_AHEAD):
+        built.append(piece)
+        tokens += sum(batch.real_tokens for batch in piece)
+        if tokens >= TOKENS_AHEAD:
+            break
+    return built
 
 
 def _first_of_those_joined(step: Step, piece: np.ndarray) -> np.ndarray:

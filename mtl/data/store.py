@@ -58,13 +58,33 @@ class EncodedSplit(Sequence[Encoded]):
         """(N,) int64, ascending: position of the example each encoding is of."""
         self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         self._branch_offsets = np.concatenate([[0], np.cumsum(arrays["branch_counts"])])
-        self._flat = Flat(**{field.name: arrays[field.name] for field in fields(Flat)})
+        begins = {"starts": self._offsets[:-1], "branch_starts": self._branch_offsets[:-1]}
+        self.flat = Flat(
+            **{field.name: (arrays | begins)[field.name] for field in fields(Flat)},
+        )
+        """The same arrays, as batches are built of them."""
 
     @property
     def label_counts(self) -> np.ndarray:
         """(N,) int64: labelled tokens of each encoding."""
         summed = np.concatenate([[0], np.cumsum(self._arrays["labelled"], dtype=np.int64)])
         return np.asarray(summed[self._offsets[1:]] - summed[self._offsets[:-1]])
+
+    @property
+    def end_counts(self) -> np.ndarray:
+        """(N,) int64: last tokens of branches, of an encoding without branches its own (``Batch.branch_ends``)."""
+        return np.maximum(self._arrays["branch_counts"], 1)
+
+    @property
+    def seen_counts(self) -> np.ndarray:
+        """(N,) int64: tokens that each token of an encoding sees, itself included, added up over all of its tokens."""
+        counts, branches = self._arrays["branch_counts"], self._arrays["branches"].astype(np.int64)
+        owners = np.repeat(np.arange(len(self)), counts)
+        prefixes = self.lengths.copy()
+        np.subtract.at(prefixes, owners, branches)
+        seen = _triangle(prefixes)
+        np.add.at(seen, owners, branches * prefixes[owners] + _triangle(branches))
+        return seen
 
     @property
     def tokens_total(self) -> int:
@@ -98,10 +118,6 @@ class EncodedSplit(Sequence[Encoded]):
             target=float(self._arrays["target"][i]),
             cut=int(self._arrays["cut"][i]),
         )
-
-    def flat(self, rows: np.ndarray) -> Flat:
-        """The encodings of (n,) rows, in their order."""
-        return self._flat.take(rows, self._offsets, self._branch_offsets)
 
     @classmethod
     def build(
@@ -155,6 +171,12 @@ def chunks(tokens: Sequence[int] | np.ndarray, context: int, first: int) -> list
         labelled[0] = False
         pieces.append(Encoded(tokens=piece, labelled=labelled))
     return pieces
+
+
+def _triangle(tokens: np.ndarray) -> np.ndarray:
+    """Pairs in which each of so many tokens sees itself and those before it."""
+    pairs: np.ndarray = tokens * (tokens + 1) // 2
+    return pairs
 
 
 def _blocks(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mtl.data.encoding import Encoded
-from mtl.data.flat import Flat
+from mtl.data.flat import Flat, gathered
 from mtl.data.store import EncodedSplit
 from mtl.tasks.task import Example
 
@@ -44,10 +44,19 @@ def test_what_is_taken_is_what_the_objects_give(encoded: list[Encoded], data: st
     order = data.draw(st.lists(st.integers(0, len(encoded) - 1), min_size=1, max_size=8))
     wanted = Flat.of([encoded[i] for i in order])
     assert_equal(Flat.of(encoded).take(np.array(order)), wanted)
-    alone = [Flat.of([encoded[i]]) for i in order]
-    assert_equal(Flat.joined(alone), wanted)
     examples = [
         Example(row=str(i), segments=(), prompt=(), target=None) for i in range(len(encoded))
     ]
     store = EncodedSplit.build(examples, lambda example: encoded[int(example.row)])
-    assert_equal(store.flat(np.array(order)), wanted)
+    assert_equal(store.flat.take(np.array(order)), wanted)
+
+
+@given(st.lists(encodings(), min_size=1, max_size=4), st.data())
+def test_what_is_gathered_of_several_is_what_the_objects_give(
+    sources: list[list[Encoded]], data: st.DataObject
+):
+    every = [(source, row) for source, rows in enumerate(sources) for row in range(len(rows))]
+    named = data.draw(st.lists(st.sampled_from(every), min_size=1, max_size=8))
+    which, rows = np.array(named).T
+    found = gathered([Flat.of(source) for source in sources], which, rows)
+    assert_equal(found, Flat.of([sources[source][row] for source, row in named]))

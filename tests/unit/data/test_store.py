@@ -50,6 +50,11 @@ def test_rows_come_back(key: str | None, scale: int, tmp_path: Path) -> None:
         assert_same(store[i], expected[i])
     assert store.lengths.tolist() == [len(e.tokens) for e in expected]
     assert store.terms.tolist() == [e.terms for e in expected]
+    assert store.label_counts.tolist() == [e.labelled.sum() for e in expected]
+    assert store.end_counts.tolist() == [len(e.branches) or 1 for e in expected]
+    # A prefix sees itself, a branch of one token the prefix and itself.
+    seen = [e.prefix * (e.prefix + 1) // 2 + len(e.branches) * (e.prefix + 1) for e in expected]
+    assert store.seen_counts.tolist() == seen
     assert store.tokens_total == sum(len(e.tokens) for e in expected)
     assert store.cut_rows == sum(e.cut > 0 for e in expected)
     assert store.cut_tokens == sum(e.cut for e in expected)
