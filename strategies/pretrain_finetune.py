@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from mtl.config.errors import UserError, raise_all
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
+from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.asked import Asked
@@ -101,6 +102,9 @@ class PretrainFinetune(Strategy):
 
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         return () if task.is_open else self.heads.heads[task.name].parameters()
+
+    def added_operations(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        return self.heads.operations(task, rows)
 
     def _weights(self, batch: Batch) -> Tensor:
         """(P,) what each labelled token counts in the loss of its example."""

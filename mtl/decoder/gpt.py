@@ -240,23 +240,32 @@ class Decoder(nn.Module):
         return F.linear(hidden, self.token_embedding.weight)
 
     def flops(
-        self, tokens: int, mean_context: float, labelled: int, *, backward: bool = True
+        self,
+        tokens: int,
+        mean_context: float,
+        labelled: int,
+        *,
+        read: int | None = None,
+        backward: bool = True,
     ) -> float:
         """Floating-point operations of a pass, counting matrix products only (a multiply-add is two).
 
         Forward, a token costs ``2 * 12 * layers * D**2`` in the blocks' matrices and
-        ``4 * layers * D * mean_context`` in attention; a labelled token costs ``2 * V * D`` for its logits. The
-        backward pass costs twice the forward pass.
+        ``4 * layers * D * mean_context`` in attention, less ``2 * 9 * D**2`` where its last state is not read: the last
+        block then spares itself the attention's output and the feed-forward layer. A labelled token costs
+        ``2 * V * D`` for its logits. The backward pass costs twice the forward pass.
 
         :param tokens: Tokens that are not padding.
         :param mean_context: Mean number of tokens a token sees, itself included: (T + 1) / 2 for a causal row of T.
         :param labelled: Tokens whose logits are computed.
+        :param read: Tokens whose last states are computed, see ``only`` in :meth:`forward`. None: all.
         :param backward: Count the backward pass too.
         """
         layers, width = self.config.layers, self.width
         blocks = tokens * (24 * layers * width**2 + 4 * layers * width * mean_context)
+        spared = 0 if read is None else (tokens - read) * 18 * width**2
         head = labelled * 2 * self.vocabulary_size * width
-        return float((blocks + head) * (3 if backward else 1))
+        return float((blocks - spared + head) * (3 if backward else 1))
 
     @torch.no_grad()
     def resize_vocabulary(self, size: int, seed: int) -> None:

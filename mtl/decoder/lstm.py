@@ -11,7 +11,6 @@ Legend: B rows, T tokens, N = B * T, S sequences of a run, D width, H units, V v
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -105,27 +104,31 @@ class LstmDecoder(Decoder):
         return StateCache(rows, capacity)
 
     def flops(
-        self, tokens: int, mean_context: float, labelled: int, *, backward: bool = True
+        self,
+        tokens: int,
+        mean_context: float,
+        labelled: int,
+        *,
+        read: int | None = None,
+        backward: bool = True,
     ) -> float:
         """Floating-point operations of a pass, counting matrix products only (a multiply-add is two).
 
         Forward, a token costs ``2 * 4 * H * (read + H)`` in each layer, which reads D numbers in the first and H in
-        the others, and ``2 * H * D`` in the projection where there is one, however long its context; a labelled token
-        costs ``2 * V * D`` for its logits. The backward pass costs twice the forward pass.
+        the others, however long its context; one whose last state is read costs ``2 * H * D`` in the projection where
+        there is one, a labelled one ``2 * V * D`` for its logits. The backward pass costs twice the forward pass.
 
         :param tokens: Tokens that are not padding.
         :param mean_context: Not read.
         :param labelled: Tokens whose logits are computed.
+        :param read: Tokens whose last states are computed. None: all.
         :param backward: Count the backward pass too.
         """
-        weights = sum(p.numel() for p in self._trunk_parameters() if p.dim() == 2)
+        layers = tokens * sum(p.numel() for p in self.blocks.parameters() if p.dim() == 2)
+        projected = tokens if read is None else read
+        projection = 0 if self.projection is None else projected * self.projection.weight.numel()
         head = labelled * self.vocabulary_size * self.width
-        return float(2 * (tokens * weights + head) * (3 if backward else 1))
-
-    def _trunk_parameters(self) -> Iterable[nn.Parameter]:
-        yield from self.blocks.parameters()
-        if self.projection is not None:
-            yield from self.projection.parameters()
+        return float(2 * (layers + projection + head) * (3 if backward else 1))
 
     def _go_on(self, x: Tensor, cache: StateCache) -> Tensor:
         """(B, T, D) -> (B, T, H) behind the cached state; kept after each token, as padding is known only later."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from torch import Tensor, nn
 
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
+from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.asked import Asked
@@ -52,3 +54,9 @@ class HeadedStrategy(Strategy):
 
     def own_parameters(self, task: Task) -> Iterable[nn.Parameter]:
         return self.heads.parameters_of(task)
+
+    def states_read(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        return self.heads.states_read(task, rows)
+
+    def added_operations(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        return self.heads.operations(task, rows)

@@ -11,11 +11,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl.data.batch import Batch
+from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.cross_entropy import token_nats
@@ -115,6 +117,22 @@ class Heads(nn.Module):
         if list(self.head_names.values()).count(self.head_names[task.name]) > 1:
             return []
         return list(self.head_of(task).parameters())
+
+    def states_read(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        """(N,) int64: tokens of each row whose last states :meth:`losses` has computed, where no other task of the
+        batch has a stochastic answer network, for which all are."""
+        if isinstance(self.head_of(task), StochasticAnswerNetwork):
+            return rows.lengths
+        return rows.label_counts + rows.end_counts
+
+    def operations(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        """(N,) int64: forward operations of a closed task's head on each row; an open one's are logits, see
+        :meth:`mtl.learning.strategy.Strategy.added_operations`."""
+        head = self.head_of(task)
+        if isinstance(head, StochasticAnswerNetwork):
+            return head.operations(rows.lengths)
+        weights = 0 if task.is_open else cast("nn.Linear", head).weight.numel()
+        return 2 * weights * rows.end_counts
 
     def _read_in(self, batch: Batch, tasks: Iterable[Task]) -> Tensor | None:
         """(N,) flat indices of the tokens that the heads of these tasks read; None where one reads whole examples."""

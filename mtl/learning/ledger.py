@@ -6,6 +6,7 @@ import itertools
 import resource
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
 from mtl.learning.strategy import Strategy
 from mtl.tasks.task import Task
+
+FORWARD_AND_BACKWARD = 3
+"""Operations of both passes, in those of the forward pass: each product has a gradient for each of its two factors."""
 
 
 def parameters(strategy: Strategy, tasks: Sequence[Task]) -> dict[str, Any]:
@@ -49,8 +53,10 @@ def cost(
 ) -> dict[str, Any]:
     """The ledger of a training, as ``summary.json`` holds it.
 
-    Tokens, rows and target tokens are counted over the rows of every step that was made. Operations are those of
-    the model's matrix products (see :meth:`mtl.decoder.gpt.Decoder.flops`) for real tokens, padding aside.
+    Tokens, rows and target tokens are counted over the rows of every step that was made. Operations are those of the
+    losses' matrix products and of their gradients, see :meth:`mtl.decoder.gpt.Decoder.flops`. Neither padding counts
+    nor what a mask hides, though kernels may multiply both; nor does what a balance computes beside (another backward
+    pass through a row that tasks share, a look back).
 
     :param steps: Optimizer steps made.
     :param seconds: Wall time of training.
@@ -59,32 +65,70 @@ def cost(
     """
     names = [task.name for task in strategy.tasks]
     tokens, examples, targets = (np.zeros(len(names), dtype=np.int64) for _ in range(3))
-    seen = 0.0
-    passes = 0
-    labels = [store.label_counts for store in stores]
+    seen = read = added = passes = 0
+    rows = _Rows.of(strategy, stores)
     for step in itertools.islice(plan.steps(), steps):
         if by_task:
             passes += sum(len(np.unique(tasks)) for tasks in _tasks_of_pieces(step, pieces))
-        for task in np.unique(step.tasks).tolist():
-            own = step.tasks == task
-            tokens[task] += step.lengths[own].sum()
-            examples[task] += own.sum()
-            targets[task] += labels[task][step.rows[own]].sum()
-        seen += float((step.row_lengths * (step.row_lengths + 1) / 2).sum())
+        own = rows.starts[step.tasks] + step.rows
+        np.add.at(tokens, step.tasks, step.lengths)
+        np.add.at(examples, step.tasks, 1)
+        np.add.at(targets, step.tasks, rows.labels[own])
+        added += int(rows.added[own].sum())
+        seen += _once_a_draw(step, rows.seen[own])
+        read += _once_a_draw(step, rows.read[own])
     total = int(tokens.sum())
+    of_decoder = strategy.decoder.flops(total, seen / max(total, 1), int(targets.sum()), read=read)
     return {
         "tokens": total,
         "tokens_by_task": dict(zip(names, tokens.tolist(), strict=True)),
         "examples_by_task": dict(zip(names, examples.tolist(), strict=True)),
         "target_tokens_by_task": dict(zip(names, targets.tolist(), strict=True)),
         "steps": steps,
-        "flops": strategy.decoder.flops(total, seen / max(total, 1), int(targets.sum())),
+        "flops": of_decoder + FORWARD_AND_BACKWARD * added,
         "backward_passes": passes if by_task else steps * pieces,
         "seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
         "parameters": parameters(strategy, strategy.tasks),
         "pretraining_tokens": 0,
     }
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What N rows bring, those of all tasks one after the other."""
+
+    starts: np.ndarray
+    """(K,) int64: where the rows of each task begin."""
+    labels: np.ndarray
+    """(N,) int64: labelled tokens."""
+    seen: np.ndarray
+    """(N,) int64: tokens that each of their tokens sees, added up."""
+    read: np.ndarray
+    """(N,) int64: tokens whose last states are computed."""
+    added: np.ndarray
+    """(N,) int64: forward operations beside the decoder's."""
+
+    @classmethod
+    def of(cls, strategy: Strategy, stores: Sequence[EncodedSplit]) -> _Rows:
+        sizes = [len(store) for store in stores]
+        read_by = list(zip(strategy.tasks, stores, strict=True))
+        return cls(
+            starts=np.cumsum(sizes) - sizes,
+            labels=np.concatenate([store.label_counts for store in stores]),
+            seen=np.concatenate([store.seen_counts for store in stores]),
+            read=np.concatenate([strategy.states_read(*one) for one in read_by]),
+            added=np.concatenate([strategy.added_operations(*one) for one in read_by]),
+        )
+
+
+def _once_a_draw(step: Step, values: np.ndarray) -> int:
+    """Sum over the rows of a step; of examples that share one the highest value counts, which has the others' in it."""
+    if step.draws is None:
+        return int(values.sum())
+    highest = np.zeros(int(step.draws[-1]) + 1, dtype=np.int64)
+    np.maximum.at(highest, step.draws, values)
+    return int(highest.sum())
 
 
 def _tasks_of_pieces(step: Step, pieces: int) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ Text Classification Output", after Liu et al., "Stochastic Answer Networks for M
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -74,6 +75,18 @@ class StochasticAnswerNetwork(nn.Module):
             kept = self._kept(steps)
             summed = steps.masked_fill(~kept[:, :, None], -torch.inf).logsumexp(1)
             return summed - kept.sum(1, keepdim=True).to(summed.dtype).log()
+
+    def operations(self, lengths: np.ndarray) -> np.ndarray:
+        """(N,) int64: operations of the forward matrix products for examples of (N,) L tokens each.
+
+        ``4 L D`` for the summary, ``4 L D + 2 D**2`` for each time the premise is read (once for the first two steps
+        together, once for every later one), ``12 D**2`` for each turn of the recurrence and ``8 D C`` for each step.
+        """
+        width = self.attention.in_features
+        reads, turns = max(1, self.steps - 1), self.steps - 1
+        of_token = 4 * width * (1 + reads)
+        of_steps = 2 * self.steps * self.classify.weight.numel()
+        return np.asarray(lengths * of_token + width**2 * (2 * reads + 12 * turns) + of_steps)
 
     def _segments(self, batch: Batch, ends: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(E, L) flat index of each example's tokens, and which of them are its premise, and its hypothesis."""

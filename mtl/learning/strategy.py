@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from mtl.config.errors import UserError
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
+from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.asked import Asked
@@ -141,6 +143,17 @@ class Strategy(nn.Module, ABC):
     def task_parameters(self, task: Task) -> int:
         """How many parameters serve this task alone; the ledger counts them beside the shared ones."""
         return sum(parameter.numel() for parameter in self.own_parameters(task))
+
+    def states_read(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        """(N,) int64: tokens of each training row whose last states :meth:`losses` asks the decoder for (``only``). For
+        the others the last block does less, and the ledger counts less."""
+        return rows.lengths
+
+    def added_operations(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        """(N,) int64: operations of the forward matrix products of what was added around the decoder, for each training
+        row. Logits of labelled tokens over the vocabulary are not among them: they count as the decoder's.
+        """
+        return np.zeros(len(rows), dtype=np.int64)
 
     def clipping_groups(self) -> list[list[nn.Parameter]] | None:
         """Parameters whose gradients are clipped by a norm of their own, where models that are apart must not scale

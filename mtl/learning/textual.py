@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor
 
 from mtl.data.batch import Batch
+from mtl.data.store import EncodedSplit
 from mtl.learning.cross_entropy import token_nats
 from mtl.learning.readout import (
     example_nats,
@@ -37,6 +39,9 @@ class TextualStrategy(Strategy):
         logits = self.decoder.logits(states)
         nats = token_nats(logits, batch.label_tokens, overwrite=True)
         return example_nats(nats, batch)
+
+    def states_read(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        return rows.label_counts
 
     def answers(self, batch: Batch, task: Task) -> list[Answer]:
         offsets = self.offsets(batch, task)

@@ -138,13 +138,20 @@ class Stitched(Decoder):
         return cast("Decoder", self.towers[self.own]).finish(x[self.own])
 
     def flops(
-        self, tokens: int, mean_context: float, labelled: int, *, backward: bool = True
+        self,
+        tokens: int,
+        mean_context: float,
+        labelled: int,
+        *,
+        read: int | None = None,
+        backward: bool = True,
     ) -> float:
-        """Every token passes through the blocks of all towers, and costs ``2 * K**2 * D`` in each cross-stitch unit;
-        a labelled token is read out once."""
-        towers = len(self.towers)
+        """Every token passes through the blocks of all towers, and costs ``2 * K**2 * D`` in each cross-stitch unit,
+        that behind the last block if it is read; a labelled token is read out once."""
+        towers, layers = len(self.towers), self.config.layers
         tower = cast("Decoder", self.towers[self.own])
-        blocks = towers * tower.flops(tokens, mean_context, 0, backward=backward)
+        blocks = towers * tower.flops(tokens, mean_context, 0, read=read, backward=backward)
         head = tower.flops(0, 0.0, labelled, backward=backward)
-        stitches = 2 * tokens * self.config.layers * towers**2 * self.width
+        stitched = tokens * layers if read is None else tokens * (layers - 1) + read
+        stitches = 2 * stitched * towers**2 * self.width
         return blocks + head + float(stitches * (3 if backward else 1))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from torch.nn import functional as F
 
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
+from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.heads import Heads, closed_answers, closed_losses
@@ -142,6 +144,14 @@ class ExtractHeads(nn.Module):
         every = torch.ones_like(batch.task, dtype=torch.bool)
         outputs, _ = self._outputs(task, hidden, batch, None, every)
         return closed_answers(task, outputs, batch)
+
+    def operations(self, task: Task, rows: EncodedSplit) -> np.ndarray:
+        """(N,) int64: forward operations of the task's head on each row; open tasks have none."""
+        candidates = np.ones_like(rows.lengths)
+        if task.kind == "multiple_choice":
+            candidates = rows.end_counts
+        weights = 0 if task.is_open else cast("nn.Linear", self.heads[task.name]).weight.numel()
+        return 2 * weights * candidates
 
     def _outputs(
         self, task: Task, hidden: Tensor, batch: Batch, dropped: Tensor | None, rows: Tensor

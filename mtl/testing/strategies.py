@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from mtl.config.schema import (
 )
 from mtl.data.batch import Batch, collate
 from mtl.data.encoding import Encoded, Purpose
+from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.evaluation import evaluating
@@ -313,6 +314,17 @@ class StrategyConformance(ABC):
         assert list(again) == list(expected)
         for name, value in expected.items():
             assert torch.equal(again[name], value), name
+
+    def test_says_what_a_training_row_costs(self) -> None:
+        strategy = self.built()
+        for task in self.trained_tasks():
+            rows = EncodedSplit.build(
+                examples(task, 3), partial(self.encode, strategy, task, purpose="train")
+            )
+            read, added = strategy.states_read(task, rows), strategy.added_operations(task, rows)
+            assert read.shape == added.shape == (len(rows),)
+            assert ((read >= 0) & (read <= rows.lengths)).all()
+            assert (added >= 0).all()
 
     def test_own_parameters_serve_their_task_alone(self) -> None:
         strategy = self.built()

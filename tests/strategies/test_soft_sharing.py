@@ -292,6 +292,11 @@ def test_stitched_operations_are_those_of_all_towers() -> None:
     head = apart.decoder.flops(0, 0.0, 7, backward=False)
     assert stitched.decoder.flops(100, 5.5, 7, backward=False) == 3 * alone + units + head
     assert stitched.decoder.flops(100, 5.5, 7) == 3 * (3 * alone + units + head)
+    spared = apart.decoder.flops(100, 5.5, 0, backward=False)
+    spared -= apart.decoder.flops(100, 5.5, 0, read=10, backward=False)
+    last = 2 * 90 * 9 * 32
+    least = 3 * (alone - spared) + units - last + head
+    assert stitched.decoder.flops(100, 5.5, 7, read=10, backward=False) == least
 
 
 def test_one_task_alone_is_the_same_under_every_kind() -> None:

@@ -288,11 +288,19 @@ def test_flops_of_a_case_counted_by_hand(make) -> None:
     forward = 2 * (10 * (matrices + attention) + 4 * 100 * 16)
     assert decoder.flops(10, 5.5, 4, backward=False) == forward
     assert decoder.flops(10, 5.5, 4) == 3 * forward
+    # Of four tokens, in the last of the three blocks.
+    spared = 4 * 2 * (16 * 16 + 16 * 64 + 64 * 16)
+    assert decoder.flops(10, 5.5, 4, read=6, backward=False) == forward - spared
+    assert decoder.flops(10, 5.5, 4, read=6) == 3 * (forward - spared)
+    assert decoder.flops(10, 5.5, 4, read=10) == decoder.flops(10, 5.5, 4)
 
 
-def test_flops_agree_with_torchs_own_counter(make) -> None:
-    decoder = make(layers=3)
+@NORMS
+@pytest.mark.parametrize("read", [None, 5, 1])
+def test_flops_agree_with_torchs_own_counter(make, norm, read) -> None:
+    decoder = make(layers=3, norm=norm)
+    only = None if read is None else torch.arange(read) * 6
     # The plain implementation: torch counts its two products over the whole row of 16, and no CPU kernel's.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        decoder.logits(decoder(tokens_of(2, 16))).sum().backward()
-    assert counter.get_total_flops() == decoder.flops(32, 16, 32)
+        decoder.logits(decoder(tokens_of(2, 16), only=only)).sum().backward()
+    assert counter.get_total_flops() == decoder.flops(32, 16, read or 32, read=read)

@@ -322,15 +322,19 @@ def test_flops_of_a_case_counted_by_hand() -> None:
     forward = 2 * (10 * matrices + 4 * 100 * 16)
     assert decoder.flops(10, 5.5, 4, backward=False) == forward
     assert decoder.flops(10, 99.0, 4) == 3 * forward
+    unprojected = 2 * 3 * 20 * 16  # of three tokens
+    assert decoder.flops(10, 5.5, 4, read=7, backward=False) == forward - unprojected
+    as_wide = make(100, layers=3, width=16, units=16)
+    assert as_wide.flops(10, 5.5, 4, read=7) == as_wide.flops(10, 5.5, 4)
 
 
 def test_flops_agree_with_torchs_own_counter() -> None:
     """One step of the cell, which torch counts product by product."""
     decoder = make(layers=2, units=20)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        hidden = decoder(tokens_of(6, 1), cache=decoder.new_cache(6, 1))
+        hidden = decoder(tokens_of(6, 1), cache=decoder.new_cache(6, 1), only=torch.tensor([1, 4]))
         decoder.logits(hidden)
-    assert counter.get_total_flops() == decoder.flops(6, 1, 6, backward=False)
+    assert counter.get_total_flops() == decoder.flops(6, 1, 2, read=2, backward=False)
 
 
 @pytest.mark.parametrize(
