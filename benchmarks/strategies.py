@@ -11,6 +11,9 @@ Batches are built beforehand; what building them and the loop around costs is th
 Tasks are those of the microworld; beyond eight they are copies of them under other names. zero_shot trains on running
 text, so that its ratio is one to other rows.
 
+Beside real tokens/s stand the operations a token (:func:`mtl.learning.ledger.cost`) in those of single_task, and the
+ratio of operations/s: what is left of a difference when each strategy's own arithmetic is allowed for.
+
 Times are processor time of the training thread, which neighbours on a shared machine disturb far less than wall time.
 """
 
@@ -27,12 +30,14 @@ from _material import Material, make_config, prepare
 from _measuring import ROOT, machine, write
 from _options import read_options
 from _options import run as run_benchmark
+from _turns import spread
 
 from mtl.config import schema
 from mtl.config.strategies import load_strategy_class
 from mtl.data.batch import Batch
 from mtl.data.loader import TrainLoader
 from mtl.data.vocabulary import Vocabulary
+from mtl.learning.ledger import cost
 from mtl.learning.reduction import reduction
 from mtl.learning.schedule import adamw
 from mtl.learning.strategy import Strategy
@@ -70,6 +75,8 @@ class Model:
     optimizer: torch.optim.Optimizer
     steps: list[tuple[Batch, ...]]
     clip: float | None
+    operations: float
+    """Of a token, on average over the steps."""
 
     def step(self, number: int) -> int:
         """Train on the batches of one step; its tokens."""
@@ -114,31 +121,44 @@ def _model(
         tight=strategy.reads == "corpus",
     )
     optimizer = adamw(strategy.train(), config.optimizer)
-    return Model(strategy, optimizer, list(loader), config.optimizer.clip)
+    ledger = cost(strategy, prepared.stores, prepared.plan, steps=steps, seconds=0.0, pieces=1)
+    operations = ledger["flops"] / ledger["tokens"]
+    return Model(strategy, optimizer, list(loader), config.optimizer.clip, operations)
 
 
-def turn(trained: Sequence[Model], first: int, steps: int) -> tuple[float, int]:
-    """Steps ``first`` to ``first + steps``, over the models in turn: processor seconds and tokens."""
-    started, tokens = time.thread_time(), 0
+@dataclass(frozen=True)
+class Turn:
+    """What a side did in its turn."""
+
+    seconds: float
+    """Of the processor."""
+    tokens: int
+    operations: float
+
+
+def turn(trained: Sequence[Model], first: int, steps: int) -> Turn:
+    """Steps ``first`` to ``first + steps``, over the models in turn."""
+    started, tokens, operations = time.thread_time(), 0, 0.0
     for number in range(first, first + steps):
-        tokens += trained[number % len(trained)].step(number // len(trained))
-    return time.thread_time() - started, tokens
+        model = trained[number % len(trained)]
+        of_step = model.step(number // len(trained))
+        tokens += of_step
+        operations += of_step * model.operations
+    return Turn(time.thread_time() - started, tokens, operations)
 
 
-def summarise(
-    other: Sequence[tuple[float, int]], single: Sequence[tuple[float, int]]
-) -> dict[str, Any]:
-    """What turns say: tokens/s of each side, and their ratio turn by turn.
-
-    :param other: (turns,) processor seconds and tokens of the strategy.
-    :param single: (turns,) the same of single_task.
-    """
-    speeds = [[tokens / seconds for seconds, tokens in side] for side in (other, single)]
+def summarise(other: Sequence[Turn], single: Sequence[Turn]) -> dict[str, Any]:
+    """What the turns of a strategy and those of single_task say: tokens/s of each side, and ratios turn by turn."""
+    speeds = [[turn.tokens / turn.seconds for turn in side] for side in (other, single)]
+    work = [[turn.operations / turn.tokens for turn in side] for side in (other, single)]
     ratios = [a / b for a, b in zip(*speeds, strict=True)]
+    costs = [a / b for a, b in zip(*work, strict=True)]
     return {
         "tokens_per_second": statistics.median(speeds[0]),
         "single_tokens_per_second": statistics.median(speeds[1]),
-        "ratio": {"low": min(ratios), "median": statistics.median(ratios), "high": max(ratios)},
+        "ratio": spread(ratios),
+        "operations_a_token": statistics.median(costs),
+        "ratio_of_operations": spread([r * c for r, c in zip(ratios, costs, strict=True)]),
     }
 
 
@@ -164,11 +184,14 @@ def measure(
 
 def line(case: Mapping[str, Any]) -> str:
     """One line of the table."""
-    ratio = case["ratio"]
+    tokens, operations = (
+        f"{ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})"
+        for ratio in (case["ratio"], case["ratio_of_operations"])
+    )
     return (
         f"{case['strategy']:<18} {case['tasks']:>5} {case['tokens_per_second']:>9.0f}"
-        f" {case['single_tokens_per_second']:>9.0f}"
-        f"   {ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})"
+        f" {case['single_tokens_per_second']:>9.0f}   {tokens}"
+        f" {case['operations_a_token']:>11.3f}   {operations}"
     )
 
 
@@ -185,7 +208,10 @@ def main(words: Sequence[str]) -> dict[str, Any]:
     }
     print(f"load {result['machine']['load_before']}, processor time of the training thread")
     material = Material.load(names, int(options["rows"]))
-    print("strategy           tasks  tokens/s  single_t.   ratio: median (lowest to highest turn)")
+    print(
+        "strategy           tasks  tokens/s  single_t.   ratio: median (lowest to highest turn)"
+        "  operations   ratio of operations/s"
+    )
     for wanted in map(int, options["tasks"].split(",")):
         tasks = copies(material.tasks, wanted)
         for name in options["strategy"].split(","):

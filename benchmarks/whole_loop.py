@@ -52,8 +52,8 @@ from mtl.record.progress import Progress
 from mtl.record.recorder import Recorder
 from mtl.record.tracking import make_tracker
 
-SHAPES = {"tiny": (4096, 10), "small": (512, 4)}
-"""Tokens of a step and steps of a block, where they are not given: a block should take about a second."""
+SHAPES = {"tiny": (2048, 20), "small": (4096, 4)}
+"""Tokens of a step (32 rows of 64 tokens, 16 of 256) and steps of a block, where they are not given."""
 DEFAULTS = {
     "decoder": "tiny,small",
     "strategy": "task_signal,hard_sharing,zero_shot",

@@ -31,9 +31,12 @@ def corresponding(
 @torch.no_grad()
 def approach_mean(parameters: Sequence[Tensor], kept: float) -> None:
     """Leave each of K tensors of one shape ``kept`` (0 to 1) of its way from their mean; at 0 all equal it exactly."""
-    mean = torch.stack(list(parameters)).mean(0)
-    for parameter in parameters:
-        parameter.copy_(torch.lerp(mean, parameter, kept))
+    first, *others = parameters
+    mean = first.clone()
+    for other in others:
+        mean += other
+    mean /= len(parameters)
+    torch._foreach_lerp_(list(parameters), [mean] * len(parameters), 1 - kept)
 
 
 @torch.no_grad()

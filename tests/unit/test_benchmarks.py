@@ -251,10 +251,13 @@ def strategies() -> ModuleType:
     return load(ROOT / "benchmarks/strategies.py")
 
 
-def test_ratios_are_of_tokens_per_second_turn_by_turn(strategies: ModuleType) -> None:
-    other = [(1.0, 100), (2.0, 100), (1.0, 300)]
-    single = [(1.0, 200), (1.0, 100), (1.0, 300)]
+def test_ratios_are_of_tokens_and_operations_a_second_turn_by_turn(strategies: ModuleType) -> None:
+    turns = strategies.Turn
+    other = [turns(1.0, 100, 300.0), turns(2.0, 100, 300.0), turns(1.0, 300, 900.0)]
+    single = [turns(1.0, 200, 400.0), turns(1.0, 100, 200.0), turns(1.0, 300, 600.0)]
     found = strategies.summarise(other, single)
+    assert found["operations_a_token"] == 1.5
+    assert found["ratio_of_operations"] == {"low": 0.75, "median": 0.75, "high": 1.5}
     assert found["ratio"] == {"low": 0.5, "median": 0.5, "high": 1.0}
     assert found["tokens_per_second"] == 100
     assert found["single_tokens_per_second"] == 200
