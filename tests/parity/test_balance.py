@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torchjd.aggregation import GradDrop
+from torchjd.aggregation import GradDrop, NashMTL
 from torchjd.autojac import mtl_backward
 
 from mtl.config.schema import BalanceConfig, DecoderConfig
@@ -43,7 +43,7 @@ EVERY = pytest.mark.parametrize("config", METHODS, ids=lambda config: config.nam
 
 
 def made(config: BalanceConfig, tasks: int = 3) -> Aggregation:
-    balance = make_balance(config, "abcdef"[:tasks], [1] * tasks, "mixed")
+    balance = make_balance(config, "abcdefgh"[:tasks], [1] * tasks, "mixed")
     assert isinstance(balance, Aggregation)
     return balance
 
@@ -107,6 +107,23 @@ def test_nash_weights_solve_the_bargain():
 def test_nash_is_as_long_as_its_limit():
     found = named("nash", [[40.0, 1.0], [3.0, 50.0]], max_norm=0.25)
     assert np.linalg.norm(found) == pytest.approx(0.25, rel=1e-4)
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 8])
+@pytest.mark.parametrize("max_norm", [0.0, 1.0])
+@pytest.mark.filterwarnings("ignore:You are solving a parameterized problem")
+def test_nash_is_torchjds_step_after_step(tasks: int, max_norm: float):
+    ours = made(replace(BY_NAME["nash"], max_norm=max_norm), tasks)
+    theirs = NashMTL(tasks, max_norm)
+    random = np.random.default_rng(tasks)
+    for _ in range(5):
+        common = random.normal(size=(1, 40))
+        rows = random.normal(size=(tasks, 40)) + common * random.uniform(0, 1, size=(tasks, 1))
+        rows *= 10 ** random.uniform(-2, 1, size=(tasks, 1))
+        wanted = theirs(torch.tensor(rows)).numpy()
+        found = direction(None, rows.tolist(), balance=ours)
+        # The solver is told to stop at 1e-8 of the optimum.
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6 * np.linalg.norm(wanted))
 
 
 def test_aligned_gradients_are_orthogonal_and_as_long_as_the_smallest_singular_value():

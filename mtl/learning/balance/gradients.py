@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtl.learning.balance.bargaining import Bargain
+
 BLOCK = 8192
 """Columns of a block on a CPU: so many of all rows stay in its cache."""
 
@@ -124,33 +126,23 @@ class Nash(Aggregation):
     last: Tensor
 
     def __init__(self, tasks: int, *, max_norm: float):
-        from torchjd.aggregation import NashMTL
-
-        NashMTL(tasks, max_norm)
         super().__init__(nn.Identity())
-        self._of_size: dict[int, Any] = {}
+        # The number of tasks is part of a problem: one for each number, all starting from what is kept here.
+        self._bargains: dict[int, Bargain] = {}
         self._max_norm = max_norm
         self.register_buffer("last", torch.ones(tasks, dtype=torch.float64))
 
     def weights(self, gramian: Tensor, heard: Tensor) -> Tensor:
-        from torchjd.aggregation import NashMTL
-
-        # The number of tasks is part of TorchJD's problem: one for each number, all starting from what is kept here.
         count = len(gramian)
-        if count not in self._of_size:
-            self._of_size[count] = NashMTL(count, self._max_norm)
-        weighting = self._of_size[count].weighting
-        weighting.prvs_alpha = self.last.cpu()[heard].numpy()
+        if count not in self._bargains:
+            self._bargains[count] = Bargain(count)
+        exact, last = gramian.double(), self.last.cpu()[heard]
         with warnings.catch_warnings():
-            # Of cvxpy, on how fast it solves and how exactly.
-            warnings.filterwarnings("ignore", "You are solving a parameterized problem")
+            # Of cvxpy, on how exactly it solves.
             warnings.filterwarnings("ignore", "Solution may be inaccurate")
-            found: Tensor = weighting(_root(gramian))
-        self.last[heard] = torch.as_tensor(weighting.prvs_alpha).to(self.last)
-        return found
-
-
-def _root(gramian: Tensor) -> Tensor:
-    """(m, m) rows with these inner products: as good as the long ones to a method that looks at nothing else."""
-    values, vectors = torch.linalg.eigh(gramian.double())
-    return (vectors * values.clamp_min(0).sqrt()).to(gramian.dtype)
+            alpha = torch.from_numpy(self._bargains[count].strike(exact.numpy(), last.numpy()))
+        self.last[heard] = alpha.to(self.last)
+        norm = float(alpha @ exact @ alpha) ** 0.5
+        if 0 < self._max_norm < norm:
+            alpha = alpha * (self._max_norm / norm)
+        return alpha.to(gramian.dtype)
