@@ -75,8 +75,11 @@ def summarise(rounds: Sequence[Mapping[str, Any]], runs: int) -> dict[str, Any]:
     }
 
 
-def side(arguments: Sequence[Sequence[str]], workers: int, threads: int) -> tuple[float, Any]:
-    """All runs in so many processes: wall seconds, and those of each run of each process."""
+def side(
+    arguments: Sequence[Sequence[str]], workers: int, threads: int, folder: str
+) -> tuple[float, Any]:
+    """All runs in so many processes, which leave what they write in ``folder``: wall seconds, and those of each run of
+    each process."""
     environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
     started = time.perf_counter()
     processes = []
@@ -88,6 +91,7 @@ def side(arguments: Sequence[Sequence[str]], workers: int, threads: int) -> tupl
             stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
+            cwd=folder,
         )
         assert process.stdin is not None
         process.stdin.write("".join(json.dumps(list(one)) + "\n" for one in own))
@@ -122,10 +126,12 @@ def measure(decoder: str, options: Mapping[str, str], processes: int) -> dict[st
                 for seed in range(runs)
             ]
 
-        side(arguments("caches"), 1, 1)  # both sides find data and vocabularies in the cache
+        side(
+            arguments("caches"), 1, 1, folder
+        )  # both sides find data and vocabularies in the cache
         for number in range(int(options["rounds"])):
-            of_workers, seconds = side(arguments(f"workers{number}"), processes, 1)
-            of_process, _ = side(arguments(f"process{number}"), 1, processes)
+            of_workers, seconds = side(arguments(f"workers{number}"), processes, 1, folder)
+            of_process, _ = side(arguments(f"process{number}"), 1, processes, folder)
             rounds.append({"workers": of_workers, "process": of_process, "seconds": seconds})
     return {"decoder": decoder, "rounds": rounds, **summarise(rounds, runs)}
 
