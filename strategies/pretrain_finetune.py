@@ -84,7 +84,8 @@ class PretrainFinetune(Strategy):
         losses = self.heads.losses(hidden, batch)
         if not self.auxiliary and not any(task.is_open for task in self.tasks):
             return losses
-        nats = label_nats(hidden, batch, self.decoder.logits)
+        decoder = self.decoder
+        nats = label_nats(hidden, batch, decoder.logits, vocabulary=decoder.vocabulary_size)
         examples = batch.branch_examples[batch.label_branches]
         return losses.index_add(0, examples, nats * self._weights(batch).to(nats.device))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -20,7 +21,7 @@ from mtl.data.batch import Batch
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
-from mtl.learning.cross_entropy import token_nats
+from mtl.learning.cross_entropy import projected_nats
 from mtl.learning.readout import example_nats, hidden_states, pad_rows, per_example, text_answers
 from mtl.learning.san import StochasticAnswerNetwork
 from mtl.tasks.task import Answer, Task
@@ -146,8 +147,12 @@ class Heads(nn.Module):
         if task.is_open:
             mine = batch.task[batch.branch_examples[batch.label_branches]] == index
             nats = zeros.new_zeros(len(mine))
-            logits = self._read(task, hidden, batch.label_sources[mine])
-            nats[mine] = token_nats(logits, batch.label_tokens[mine], overwrite=True)
+            nats[mine] = projected_nats(
+                self.dropout(hidden[batch.label_sources[mine]]),
+                batch.label_tokens[mine],
+                partial(self._outputs, task),
+                vocabulary=cast("nn.Linear", self.head_of(task)).out_features,
+            )
             return example_nats(nats, batch)
         branches = (batch.task[batch.branch_examples] == index).nonzero().squeeze(1)
         examples, ends = batch.branch_examples[branches], batch.branch_ends[branches]
@@ -171,10 +176,12 @@ class Heads(nn.Module):
 
     def _read(self, task: Task, hidden: Tensor, places: Tensor) -> Tensor:
         """(P, outputs) of a linear head at flat indices (P,)."""
-        read = self.dropout(hidden[places]) if self.training else pad_rows(hidden[places])
-        outputs: Tensor = self.head_of(task)(read)[: len(places)]
-        # Over a vocabulary sums are in float32 anyway, a few rows at a time.
-        return outputs if task.is_open else outputs.float()
+        return self._outputs(task, self.dropout(hidden[places])).float()
+
+    def _outputs(self, task: Task, states: Tensor) -> Tensor:
+        """(P, outputs) of a linear head at states (P, D)."""
+        outputs: Tensor = self.head_of(task)(states if self.training else pad_rows(states))
+        return outputs[: len(states)]
 
     def _class_log_probabilities(
         self, task: Task, hidden: Tensor, batch: Batch, ends: Tensor

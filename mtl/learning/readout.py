@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -11,12 +11,9 @@ from mtl.data.batch import Batch
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
-from mtl.learning.cross_entropy import token_nats
+from mtl.learning.cross_entropy import Project, projected_nats, token_nats
 from mtl.tasks.closed import score_values
 from mtl.tasks.task import Answer, Task
-
-Project = Callable[[Tensor], Tensor]
-"""Hidden states (P, D) -> logits (P, V)."""
 
 ROW_MULTIPLE = 16
 """A row of a matrix product on a processor comes out alike whatever stands beside it, where there is a multiple of so
@@ -75,11 +72,11 @@ def token_examples(batch: Batch) -> Tensor:
     return batch.branch_examples[order[following]]
 
 
-def label_nats(hidden: Tensor, batch: Batch, project: Project) -> Tensor:
-    """(P,) negative log-likelihood of each labelled token, from all hidden states (R*T, D); the vocabulary is projected
-    at those tokens alone."""
-    logits = project(hidden[batch.label_sources])
-    return token_nats(logits, batch.label_tokens, overwrite=True)
+def label_nats(hidden: Tensor, batch: Batch, project: Project, *, vocabulary: int) -> Tensor:
+    """(P,) negative log-likelihood of each labelled token, from all hidden states (R*T, D); the vocabulary, of that
+    many tokens, is projected at those tokens alone."""
+    states = hidden[batch.label_sources]
+    return projected_nats(states, batch.label_tokens, project, vocabulary=vocabulary)
 
 
 def example_nats(nats: Tensor, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl.data.batch import Batch
 from mtl.data.store import EncodedSplit
-from mtl.learning.cross_entropy import token_nats
+from mtl.learning.cross_entropy import projected_nats
 from mtl.learning.readout import (
     example_nats,
     freely_decoded,
@@ -35,9 +35,11 @@ class TextualStrategy(Strategy):
         return {}
 
     def losses(self, batch: Batch) -> Tensor:
-        states = label_states(self.decoder, batch, self.offsets(batch, None))
-        logits = self.decoder.logits(states)
-        nats = token_nats(logits, batch.label_tokens, overwrite=True)
+        decoder = self.decoder
+        states = label_states(decoder, batch, self.offsets(batch, None))
+        nats = projected_nats(
+            states, batch.label_tokens, decoder.logits, vocabulary=decoder.vocabulary_size
+        )
         return example_nats(nats, batch)
 
     def states_read(self, task: Task, rows: EncodedSplit) -> np.ndarray:

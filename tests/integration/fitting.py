@@ -285,6 +285,21 @@ def not_finite(step, row=-1):
     MultiTaskModule.training_step = struck
 
 
+def hold_logits(most):
+    """In training, no more than ``most`` logits are computed at a time."""
+    from mtl.learning import cross_entropy
+    from mtl.learning.module import MultiTaskModule
+
+    training_step = MultiTaskModule.training_step
+
+    def held(self, batch, batch_index):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cross_entropy, "most_logits", lambda device: most)
+            return training_step(self, batch, batch_index)
+
+    MultiTaskModule.training_step = held
+
+
 def note_own_share(path):
     """Write down the share of all parameters that lies on this device in a step."""
     from mtl.learning.module import MultiTaskModule

@@ -53,6 +53,8 @@ def two(tmp_path_factory):
     hooks = {0: ("note_own_share", str(folder / "share")), 1: ("in_step", 4, 15)}
     jobs["stopped"] = ([*own, "run_dir=stopped"], hooks)
     jobs["resumed"] = ([*own, "run_dir=stopped"], {})
+    own = [*STRATEGIES["zero_shot"], *COMMON, *SPLIT]
+    jobs["held"] = ([*own, "run_dir=held"], dict.fromkeys(range(2), ("hold_logits", 20000)))
     endings = fitting.fit_in_pairs(list(jobs.values()), folder)
     return folder, dict(zip(jobs, endings, strict=True))
 
@@ -80,6 +82,12 @@ def test_pieces_of_a_step(one, two):
     folder, endings = two
     assert endings["pieces"] == (None, None)
     fitting.assert_close(one / "mt_dnn", folder / "pieces")
+
+
+def test_logits_in_pieces(one, two):
+    folder, endings = two
+    assert endings["held"] == (None, None)
+    fitting.assert_close(one / "zero_shot", folder / "held")
 
 
 def test_stopped_and_resumed(one, two):
