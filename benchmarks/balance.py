@@ -36,6 +36,7 @@ from mtl.config.schema import BalanceConfig
 from mtl.config.strategies import load_strategy_class
 from mtl.data.loader import planned_totals
 from mtl.learning.balance.methods import METHODS, missing_solvers, separate_gradients
+from mtl.learning.balance.one_pass import can_pass_once
 from mtl.learning.balance.rows import shared_parameters
 from mtl.learning.ledger import cost
 from mtl.learning.strategy import Strategy
@@ -161,6 +162,7 @@ class Case:
             seconds=0.0,
             pieces=1,
             by_task=separate,
+            one_pass=can_pass_once(self.strategy),
         )
         shared = sum(p.numel() for p in shared_parameters(self.strategy))
         return {

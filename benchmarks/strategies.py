@@ -117,7 +117,7 @@ def _model(
         prepared.plan,
         steps=steps,
         weigh=reduction(strategy.reduction),
-        apart=strategy.apart,
+        arrangement="apart" if strategy.apart else "together",
         tight=strategy.reads == "corpus",
     )
     optimizer = adamw(strategy.train(), config.optimizer)

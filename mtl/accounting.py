@@ -87,6 +87,7 @@ def _ledger(
             pieces=config.batch.accumulate * done.devices,
             by_task=part.budget == "shared"
             and separate_gradients(config.balance, config.batch.accumulate * done.devices),
+            one_pass=done.passed_once,
         )
         for part, done in zip(trainings.parts, trained, strict=True)
     ]

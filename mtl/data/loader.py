@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,15 @@ MOST_AHEAD = 8
 one, each beside a step of training, they cost twice as much (docs/log.md, 2026-11-27)."""
 TOKENS_AHEAD = 32768
 """Tokens after which no further one is: a mask has the square of a row's tokens."""
+
+Arrangement = Literal["together", "apart", "rows_apart"]
+"""How the examples of a piece become batches.
+
+- ``together``: one batch.
+- ``apart``: a batch for each task, in the order of the tasks; tasks with examples of the same row stay in one batch.
+- ``rows_apart``: one batch of the examples that no other one shares its row with; behind it, for each set of tasks with
+  examples of the same row, one of these.
+"""
 
 Weigh = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(n,) terms and (n,) tasks of a whole step's examples to the (n,) weights of their mean losses."""
@@ -103,8 +113,7 @@ class _Encodings(Sequence[Encoded]):
 
 
 class TrainLoader:
-    """The pieces of one device: ``accumulate`` of them for each optimizer step of the plan, each one batch or, with
-    ``apart``, one batch for each of its tasks.
+    """The pieces of one device: ``accumulate`` of them for each optimizer step of the plan, each of one batch or more.
 
     A step's rows are dealt to ``world * accumulate`` pieces of about equal tokens, so that all devices together
     do exactly the single-device step; weights are computed over the whole step. A piece without rows is
@@ -117,8 +126,7 @@ class TrainLoader:
     :param weigh: Weights of a whole step's examples; null is 1/n each.
     :param row_tokens: Tokens of a packed row at least, see :func:`mtl.data.batch.collate`.
     :param tight: Whether rows may be longer where fewer places stay empty then.
-    :param apart: One batch for each task of a piece, in the order of the tasks, rather than one for all; tasks with
-        examples of the same row stay in one batch.
+    :param arrangement: The batches of a piece.
     :param pin: Whether batches lie where a GPU reads them by itself.
     """
 
@@ -135,7 +143,7 @@ class TrainLoader:
         weigh: Weigh | None = None,
         row_tokens: int = 0,
         tight: bool = False,
-        apart: bool = False,
+        arrangement: Arrangement = "together",
         pin: bool = False,
     ):
         if not 0 <= rank < world or accumulate < 1:
@@ -153,7 +161,7 @@ class TrainLoader:
         self._weigh = weigh
         self._row_tokens = row_tokens
         self._tight = tight
-        self._apart = apart
+        self._arrangement = arrangement
         self._pin = pin
 
     def __len__(self) -> int:
@@ -184,13 +192,11 @@ class TrainLoader:
                 piece = np.flatnonzero(np.isin(step.draws, draws))
             if len(piece) == 0:
                 yield (idle_batch(),)
-            elif self._apart:
-                first = _first_of_those_joined(step, piece)
-                yield tuple(
-                    self._collated(step, piece[first == task], weights) for task in np.unique(first)
-                )
             else:
-                yield (self._collated(step, piece, weights),)
+                yield tuple(
+                    self._collated(step, examples, weights)
+                    for examples in arranged(step, piece, self._arrangement)
+                )
 
     def _collated(self, step: Step, piece: np.ndarray, weights: np.ndarray) -> Batch:
         tasks, rows = step.tasks[piece], step.rows[piece]
@@ -230,10 +236,37 @@ def _some(pieces: Iterator[tuple[Batch, ...]]) -> list[tuple[Batch, ...]]:
     return built
 
 
+def arranged(step: Step, piece: np.ndarray, arrangement: Arrangement) -> list[np.ndarray]:
+    """The examples of each batch of a piece.
+
+    :param piece: (n,) which of the step's examples are its own, at least one.
+    """
+    if arrangement == "together":
+        return [piece]
+    parts = []
+    if arrangement == "rows_apart":
+        alone = read_alone(step, piece)
+        parts = [piece[alone]] if alone.any() else []
+        piece = piece[~alone]
+    first = _first_of_those_joined(step, piece)
+    return parts + [piece[first == leader] for leader in np.unique(first)]
+
+
+def read_alone(step: Step, piece: np.ndarray) -> np.ndarray:
+    """(n,) bool: no other example of the piece is of the same row.
+
+    :param piece: (n,) which of the step's examples are its own.
+    """
+    if step.draws is None:
+        return np.ones(len(piece), dtype=np.bool_)
+    _, which, counts = np.unique(step.draws[piece], return_inverse=True, return_counts=True)
+    return counts[which] == 1
+
+
 def _first_of_those_joined(step: Step, piece: np.ndarray) -> np.ndarray:
     """(n,) for each example the lowest task of those joined with its own by rows they share in the piece."""
     tasks = step.tasks[piece]
-    if step.draws is None:
+    if step.draws is None or not len(piece):
         return tasks
     first, before = tasks, None
     while before is None or not np.array_equal(first, before):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mtl.data.cutting import shard
+from mtl.data.loader import read_alone
 from mtl.data.plan import Plan, Step
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
@@ -50,6 +51,7 @@ def cost(
     seconds: float,
     pieces: int,
     by_task: bool = False,
+    one_pass: bool = False,
 ) -> dict[str, Any]:
     """The ledger of a training, as ``summary.json`` holds it.
 
@@ -62,6 +64,7 @@ def cost(
     :param seconds: Wall time of training.
     :param pieces: Pieces of a step, over all devices.
     :param by_task: Each task of a piece has a backward pass of its own; otherwise a piece has one.
+    :param one_pass: With ``by_task``: but for examples of the same rows, all tasks of a piece have one together.
     """
     names = [task.name for task in strategy.tasks]
     tokens, examples, targets = (np.zeros(len(names), dtype=np.int64) for _ in range(3))
@@ -69,7 +72,7 @@ def cost(
     rows = _Rows.of(strategy, stores)
     for step in itertools.islice(plan.steps(), steps):
         if by_task:
-            passes += sum(len(np.unique(tasks)) for tasks in _tasks_of_pieces(step, pieces))
+            passes += sum(_passes(step, piece, one_pass) for piece in _pieces(step, pieces))
         own = rows.starts[step.tasks] + step.rows
         np.add.at(tokens, step.tasks, step.lengths)
         np.add.at(examples, step.tasks, 1)
@@ -131,7 +134,12 @@ def _once_a_draw(step: Step, values: np.ndarray) -> int:
     return int(highest.sum())
 
 
-def _tasks_of_pieces(step: Step, pieces: int) -> Iterator[np.ndarray]:
-    """The task of each example of each piece, as the loader deals them."""
+def _passes(step: Step, piece: np.ndarray, one_pass: bool) -> int:
+    together = read_alone(step, piece) if one_pass else np.zeros(len(piece), dtype=np.bool_)
+    return int(together.any()) + len(np.unique(step.tasks[piece[~together]]))
+
+
+def _pieces(step: Step, pieces: int) -> Iterator[np.ndarray]:
+    """The examples of each piece, as the loader deals them."""
     for draws in shard(step.row_lengths, pieces):
-        yield step.tasks[draws if step.draws is None else np.isin(step.draws, draws)]
+        yield draws if step.draws is None else np.flatnonzero(np.isin(step.draws, draws))

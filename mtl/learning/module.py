@@ -61,7 +61,8 @@ class MultiTaskModule(pl.LightningModule):
     :param seed: Seeds dropout anew at every step, so that a resumed run draws the same masks.
     :param describe_row: Names a training row for a message, from the index of its task and its position.
     :param balance: How the losses of the tasks become one update; None adds them as the batches weigh them.
-    :param separate: Whether each task has a backward pass of its own, from the number of pieces of a step.
+    :param separate: Whether the gradients of each task are kept by themselves, from the number of pieces of a step.
+    :param one_pass: These gradients may come from one pass over all tasks, see :mod:`mtl.learning.balance.one_pass`.
     :param tasks_from: The tasks of every step from a step on; only with a balance.
     """
 
@@ -75,6 +76,7 @@ class MultiTaskModule(pl.LightningModule):
         describe_row: Callable[[int, int], str],
         balance: Balance | None = None,
         separate: Callable[[int], bool] | None = None,
+        one_pass: bool = False,
         tasks_from: Callable[[int], Iterator[np.ndarray]] | None = None,
     ):
         super().__init__()
@@ -92,6 +94,7 @@ class MultiTaskModule(pl.LightningModule):
         self.balance = balance
         self._separate_for = separate
         self._separate = False
+        self._one_pass = one_pass
         self._tasks_from = tasks_from
         self._balanced: BalancedStep | None = None
         # Of the step: each piece with the number that seeded it.
@@ -103,6 +106,11 @@ class MultiTaskModule(pl.LightningModule):
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
+
+    @property
+    def passed_once(self) -> bool:
+        """Whether gradients of tasks, where they are kept by themselves, came from one pass."""
+        return self._balanced is not None and self._balanced.one_pass
 
     def configure_model(self) -> None:
         if self.device_mesh is not None and not is_sharded(self.strategy):
@@ -124,7 +132,9 @@ class MultiTaskModule(pl.LightningModule):
         pieces = self.trainer.accumulate_grad_batches * self.trainer.world_size
         self._separate = self._separate_for(pieces)
         self._step_tasks = self._tasks_from(self.global_step)
-        self._balanced = BalancedStep(self.balance, self.strategy, separate=self._separate)
+        self._balanced = BalancedStep(
+            self.balance, self.strategy, separate=self._separate, one_pass=self._one_pass
+        )
         if self._separate and self.trainer.world_size > 1:
             # Gradients of tasks are summed over devices before they become one; there is nothing left to average.
             self.trainer.model.require_backward_grad_sync = False  # type: ignore[union-attr]

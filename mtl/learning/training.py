@@ -22,7 +22,7 @@ from torch import nn
 
 from mtl.config.errors import UserError
 from mtl.config.schema import BalanceConfig, FitConfig, TrainerConfig
-from mtl.data.loader import TrainLoader
+from mtl.data.loader import Arrangement, TrainLoader
 from mtl.data.plan import Plan
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
@@ -32,6 +32,7 @@ from mtl.learning.balance.methods import (
     separate_gradients,
     within_tasks,
 )
+from mtl.learning.balance.one_pass import can_pass_once
 from mtl.learning.compilation import compiled, decide, eager
 from mtl.learning.interruption import interruptions
 from mtl.learning.module import MultiTaskModule
@@ -75,6 +76,8 @@ class Trained:
     best_by_task: Mapping[str, int]
     """Step of the best scoring of each task alone; empty where that was not wanted."""
     devices: int
+    passed_once: bool
+    """Gradients of tasks, where they were kept by themselves, came from one backward pass."""
     diagnosing_seconds: float
     """Time of ``Listener.diagnose``, which is no time of training."""
 
@@ -89,12 +92,15 @@ class TrainingData(pl.LightningDataModule):
         steps: int,
         strategy: Strategy,
         balance: BalanceConfig | None,
+        *,
+        one_pass: bool,
     ):
         super().__init__()
         self._stores, self._plan, self._steps = stores, plan, steps
         weigh = reduction(strategy.reduction)
         self._weigh = weigh if balance is None else within_tasks(weigh)
         self._apart, self._balance = strategy.apart, balance
+        self._one_pass = one_pass
         # Chunks of documents are long, rows of them few, and the last one would be half empty.
         self._tight = strategy.reads == "corpus"
 
@@ -102,6 +108,9 @@ class TrainingData(pl.LightningDataModule):
         assert self.trainer is not None
         pieces = self.trainer.world_size * self.trainer.accumulate_grad_batches
         separate = separate_gradients(self._balance, pieces)
+        arrangement: Arrangement = "apart" if self._apart or separate else "together"
+        if separate and self._one_pass:
+            arrangement = "rows_apart"
         return TrainLoader(
             self._stores,
             self._plan,
@@ -112,8 +121,8 @@ class TrainingData(pl.LightningDataModule):
             world=self.trainer.world_size,
             accumulate=self.trainer.accumulate_grad_batches,
             tight=self._tight,
-            apart=self._apart or separate,
-            row_tokens=ROW_TOKENS if separate and len(self._stores) > 1 else 0,
+            arrangement=arrangement,
+            row_tokens=ROW_TOKENS if arrangement == "apart" and separate else 0,
             pin=self.trainer.strategy.root_device.type == "cuda",
         )
 
@@ -155,6 +164,8 @@ def train(
     names, rows = [task.name for task in tasks], [len(store) for store in stores]
     # Splitting changes modules for good; what is scored, and what remains, is the strategy as it came.
     trained = copy_of(strategy) if config.trainer.strategy == "fsdp" else strategy
+    decision = decide(config.trainer, strategy, steps=steps, tokens=int(tokens_after[-1]))
+    one_pass = can_pass_once(strategy) and not decision.compiled
     module = MultiTaskModule(
         trained,
         optimizer=config.optimizer,
@@ -163,10 +174,10 @@ def train(
         describe_row=describe_row,
         balance=make_balance(balance, names, rows, strategy.composition),
         separate=partial(separate_gradients, balance),
+        one_pass=one_pass,
         tasks_from=lambda start: (np.unique(step.tasks) for step in plan.steps(start)),
     )
 
-    decision = decide(config.trainer, strategy, steps=steps, tokens=int(tokens_after[-1]))
     if listener.say is not None:
         listener.say(str(decision))
 
@@ -204,7 +215,7 @@ def train(
         trainer = make_trainer(
             config, steps, supervisor, _devices(config.trainer, trained, module.balance)
         )
-        data = TrainingData(stores, plan, steps, strategy, balance)
+        data = TrainingData(stores, plan, steps, strategy, balance, one_pass=one_pass)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
         with whole_weights(trained, strategy):
             strategy.to("cpu")
@@ -214,6 +225,7 @@ def train(
         best_step=supervisor.best_step,
         best_by_task={task: step for task, (_, step) in supervisor.best_by_task.items()},
         devices=trainer.world_size,
+        passed_once=module.passed_once,
         diagnosing_seconds=supervisor.diagnosing_seconds,
     )
 

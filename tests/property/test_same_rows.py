@@ -13,7 +13,7 @@ from mtl.config.schema import BudgetConfig, SourceConfig, TaskConfig
 from mtl.data.batch import collate
 from mtl.data.encoding import Encoded
 from mtl.data.grouping import JointPlan, groups, make_plan
-from mtl.data.loader import TrainLoader, planned_totals
+from mtl.data.loader import TrainLoader, arranged, planned_totals
 from mtl.data.mixture import Schedule
 from mtl.data.plan import Plan, Step
 from mtl.data.store import EncodedSplit
@@ -278,3 +278,28 @@ def test_examples_of_one_draw_have_the_same_tokens() -> None:
             rows=[0, 0],
             draws=np.array([0, 0]),
         )
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), min_size=1, max_size=20, unique=True),
+    st.data(),
+)
+def test_examples_that_share_no_row_are_in_one_batch(
+    drawn: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    """And of the others those stand together whose tasks are joined by a row, directly or through others."""
+    numbers = {draw: number for number, draw in enumerate(sorted({draw for draw, _ in drawn}))}
+    draws, tasks = np.array([(numbers[draw], task) for draw, task in sorted(drawn)]).T
+    step = Step(0, 0, tasks, np.zeros_like(tasks), np.ones_like(tasks), 0, draws)
+    chosen = data.draw(st.sets(st.sampled_from(range(len(numbers))), min_size=1))
+    piece = np.flatnonzero(np.isin(draws, list(chosen)))
+    found = arranged(step, piece, "rows_apart")
+    assert sorted(np.concatenate(found).tolist()) == piece.tolist()
+    of_draw = Counter(draws[piece].tolist())
+    alone = [one for one in piece.tolist() if of_draw[draws[one]] == 1]
+    if alone:
+        assert found.pop(0).tolist() == alone
+    owners = [set(tasks[batch].tolist()) for batch in found]
+    assert all(a.isdisjoint(b) for a, b in itertools.combinations(owners, 2))
+    for batch in found:
+        assert all(count > 1 for count in Counter(draws[batch].tolist()).values())

@@ -101,7 +101,13 @@ def epoch(strategy: Strategy) -> tuple[float, list[tuple[Batch, ...]]]:
     """The ledger's operations of an epoch, in which every task is drawn, and its steps, each in one row."""
     stores, plan = planned(strategy)
     steps = len(plan.step_tokens(0))
-    loader = TrainLoader(stores, plan, steps=steps, apart=strategy.apart, row_tokens=ONE_ROW)
+    loader = TrainLoader(
+        stores,
+        plan,
+        steps=steps,
+        arrangement="apart" if strategy.apart else "together",
+        row_tokens=ONE_ROW,
+    )
     ledger = cost(strategy, stores, plan, steps=steps, seconds=0.0, pieces=1)
     assert all(ledger["examples_by_task"].values())
     batches = list(loader)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import operator
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from mtl.learning.strategy import Strategy
 class Rows:
     """The gradient of each task's loss: a row on the shared parameters, and its own parameters' beside.
 
-    One task's graph is alive at a time. The rows are those of the whole graph: ``torchjd.autojac.mtl_backward`` would
-    count only the paths through the features, and miss that of tied embeddings through the read-out.
+    The rows are those of the whole graph: ``torchjd.autojac.mtl_backward`` would count only the paths through the
+    features, and miss that of tied embeddings through the read-out. The first gradient of a step takes the place of
+    what is left of the step before.
     """
 
     def __init__(self, strategy: Strategy):
@@ -27,40 +28,99 @@ class Rows:
         self.rows = where.new_zeros(len(self.own), sum(p.numel() for p in self.shared))
         self.own_rows = [where.new_zeros(sum(p.numel() for p in own)) for own in self.own]
         self.used = where.new_zeros(len(self.shared))
-        self._begun: set[int] = set()
+        # (K, parameters): the shared ones first, then the task's own.
+        self._places = [
+            _split(row, self.shared) + _split(own_row, own)
+            for row, own_row, own in zip(self.rows, self.own_rows, self.own, strict=True)
+        ]
+        self._begun = [[False] * len(places) for places in self._places]
 
     def clear(self) -> None:
-        """Begin a step. The first gradient of a task takes the place of what is left of the step before."""
-        self._begun.clear()
-        self.used.zero_()
+        """Begin a step."""
+        self._begun = [[False] * len(places) for places in self._places]
 
     def close(self) -> None:
-        """End a step: tasks without a gradient in it have 0."""
-        for task in set(range(len(self.own))) - self._begun:
-            self.rows[task].zero_()
-            self.own_rows[task].zero_()
+        """End a step: what has no gradient in it has 0."""
+        unreached = [
+            place
+            for places, begun in zip(self._places, self._begun, strict=True)
+            for place, reached in zip(places, begun, strict=True)
+            if not reached
+        ]
+        if unreached:
+            torch._foreach_zero_(unreached)
+        shared = len(self.shared)
+        of_tasks = zip(*(begun[:shared] for begun in self._begun), strict=True)
+        used = [any(begun) for begun in of_tasks]
+        self.used = torch.tensor(used).to(self.used)
 
     def add(self, task: int, loss: Tensor, *, keep_graph: bool = False) -> None:
         """Add the gradient of a part of a task's loss.
 
         :param loss: () with its graph, which is freed unless ``keep_graph``.
         """
-        own = self.own[task]
         found = torch.autograd.grad(
-            loss, [*self.shared, *own], retain_graph=keep_graph, allow_unused=True
+            loss, [*self.shared, *self.own[task]], retain_graph=keep_graph, allow_unused=True
         )
-        places = _split(self.rows[task], self.shared) + _split(self.own_rows[task], own)
-        reached = [gradient is not None for gradient in found]
-        gradients = list(itertools.compress(found, reached))
-        targets = list(itertools.compress(places, reached))
-        if task in self._begun:
-            torch._foreach_add_(targets, gradients)
-        else:
-            torch._foreach_copy_(targets, gradients)
-            for place in itertools.compress(places, map(operator.not_, reached)):
-                place.zero_()
-            self._begun.add(task)
-        self.used += torch.tensor(reached[: len(self.shared)]).to(self.used)
+        self._add(task, 0, found)
+
+    def add_own(self, tasks: Sequence[int], loss: Tensor) -> None:
+        """Differentiate the summed losses of tasks by the own parameters of each. What they share notes its gradients
+        itself, see :class:`mtl.learning.balance.one_pass.OnePass`.
+
+        :param loss: () with its graph, which is freed.
+        :raises RuntimeError: Part of the gradients of what they share was not noted.
+        """
+        own = [self.own[task] for task in tasks]
+        found = torch.autograd.grad(loss, [*self.shared, *itertools.chain(*own)], allow_unused=True)
+        shared = len(self.shared)
+        if any(gradient is not None for gradient in found[:shared]):
+            raise RuntimeError(
+                "A strategy used outside the decoder what tasks share, which it did not with its first batch."
+            )
+        of_tasks = iter(found[shared:])
+        for task, parameters in zip(tasks, own, strict=True):
+            self._add(task, shared, tuple(itertools.islice(of_tasks, len(parameters))))
+
+    def _add(self, task: int, first: int, found: Sequence[Tensor | None]) -> None:
+        """Add to a task's gradients those found of its parameters from the ``first`` on."""
+        places, begun = self._places[task], self._begun[task]
+        new, more = dict[int, Tensor](), dict[int, Tensor]()
+        for number, gradient in enumerate(found, first):
+            if gradient is not None:
+                (more if begun[number] else new)[number] = gradient
+                begun[number] = True
+        if new:
+            torch._foreach_copy_([places[number] for number in new], list(new.values()))
+        if more:
+            torch._foreach_add_([places[number] for number in more], list(more.values()))
+
+    def add_to(self, task: int, parameter: int, gradient: Tensor) -> None:
+        """Add to the gradient of one shared parameter."""
+        place, begun = self._place(task, parameter)
+        place.add_(gradient) if begun else place.copy_(gradient)
+
+    def add_product(self, task: int, parameter: int, left: Tensor, right: Tensor) -> None:
+        """Add the product of two matrices, which may be of lower precision, to that of a matrix."""
+        place, _ = self._places[task][parameter], self._begun[task][parameter]
+        if left.dtype != place.dtype:
+            self.add_to(task, parameter, left @ right)
+            return
+        place, begun = self._place(task, parameter)
+        place.addmm_(left, right, beta=int(begun))
+
+    def add_vectors(self, task: int, parameter: int, places: Tensor, vectors: Tensor) -> None:
+        """Add (N, D) vectors to the rows ``places`` (N,) of that of an embedding."""
+        place, begun = self._place(task, parameter)
+        if not begun:
+            place.zero_()
+        place.index_put_((places,), vectors.to(place.dtype), accumulate=True)
+
+    def _place(self, task: int, parameter: int) -> tuple[Tensor, bool]:
+        """Where a task's gradient of a shared parameter is, and whether the step has put something there already."""
+        begun = self._begun[task]
+        before, begun[parameter] = begun[parameter], True
+        return self._places[task][parameter], before
 
     def reduce(self) -> None:
         """Sum over devices."""

@@ -11,6 +11,7 @@ from torch.nn.functional import one_hot
 from mtl.data.batch import Batch
 from mtl.learning.balance.gradients import Aggregation
 from mtl.learning.balance.methods import Balance
+from mtl.learning.balance.one_pass import OnePass, shares_rows
 from mtl.learning.balance.rows import Rows
 from mtl.learning.balance.scalarizers import Scalarizer
 from mtl.learning.seeding import reseed
@@ -26,13 +27,19 @@ class BalancedStep:
     otherwise the weighted losses of a piece have one together.
 
     :param strategy: Built, on the device that trains it.
-    :param separate: A backward pass for each task.
+    :param separate: The gradients of each task by themselves.
+    :param one_pass: Take those of a batch of several tasks from one pass (:mod:`mtl.learning.balance.one_pass`), unless
+        it turns out with the first batch that the strategy uses what tasks share outside the decoder.
     """
 
-    def __init__(self, balance: Balance, strategy: Strategy, *, separate: bool):
+    def __init__(
+        self, balance: Balance, strategy: Strategy, *, separate: bool, one_pass: bool = False
+    ):
         self.balance = balance
         self.strategy = strategy
         self.rows = Rows(strategy) if separate else None
+        self.one_pass = one_pass
+        self._watch = True  # the first batch
         self._device = next(strategy.parameters()).device
         self.present = torch.zeros(len(strategy.tasks), dtype=torch.bool, device=self._device)
         self.losses = torch.zeros(len(strategy.tasks), device=self._device)
@@ -64,19 +71,40 @@ class BalancedStep:
 
     def separately(self, batches: Sequence[Batch]) -> list[Tensor]:
         """(B,) losses of each batch of a piece, whose gradients are kept task by task."""
-        assert self.rows is not None
         found = []
         for batch in batches:
-            losses = self.strategy.losses(batch).float()
-            found.append(losses.detach())
             tasks = batch.task[batch.weight > 0].unique().tolist()
-            weighed = losses * batch.weight
-            for task in tasks:
-                own = weighed if len(tasks) == 1 else weighed[batch.task == task]
-                loss = own.sum()
-                self.losses[task] += loss.detach()
-                self.rows.add(task, loss, keep_graph=task != tasks[-1])
+            losses = None
+            if self.one_pass and len(tasks) > 1 and not shares_rows(batch):
+                losses = self._at_once(batch, tasks)
+            if losses is None:
+                losses = self._one_by_one(batch, tasks)
+            found.append(losses)
+            self.losses += self.of_tasks([batch], [losses])
         return found
+
+    def _at_once(self, batch: Batch, tasks: Sequence[int]) -> Tensor | None:
+        """(B,) losses; None, and nothing done, where the gradients cannot be told apart in one pass."""
+        assert self.rows is not None
+        watch, self._watch = self._watch, False
+        with OnePass(self.rows, self.strategy.decoder, batch, watch=watch) as one:
+            losses = self.strategy.losses(batch).float()
+        if one.missed:
+            self.one_pass = not one.outside
+            reseed(torch.initial_seed(), self._device)
+            return None
+        self.rows.add_own(tasks, (losses * batch.weight).sum())
+        return losses.detach()
+
+    def _one_by_one(self, batch: Batch, tasks: Sequence[int]) -> Tensor:
+        """(B,) losses."""
+        assert self.rows is not None
+        losses = self.strategy.losses(batch).float()
+        weighed = losses * batch.weight
+        for task in tasks:
+            own = weighed if len(tasks) == 1 else weighed[batch.task == task]
+            self.rows.add(task, own.sum(), keep_graph=task != tasks[-1])
+        return losses.detach()
 
     def finish(self, *, seed: int, world: int) -> bool:
         """Put the gradients of the whole step into ``.grad``; the plain backward pass, where there is one, is done.

@@ -75,7 +75,7 @@ def whole(loader: TrainLoader) -> list[Batch]:
 def test_apart_each_task_of_a_piece_has_a_batch_of_its_own(accumulate: int) -> None:
     mixed = TrainLoader(STORES, plan("mixed"), steps=9, accumulate=accumulate, weigh=weigh)
     apart = TrainLoader(
-        STORES, plan("mixed"), steps=9, accumulate=accumulate, weigh=weigh, apart=True
+        STORES, plan("mixed"), steps=9, accumulate=accumulate, weigh=weigh, arrangement="apart"
     )
     for together, batches in zip(whole(mixed), apart, strict=True):
         assert all(len(batch.task.unique()) == 1 for batch in batches)
