@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -22,7 +23,7 @@ from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.gpt import Decoder
 from mtl.learning.cross_entropy import projected_nats
-from mtl.learning.readout import example_nats, hidden_states, pad_rows, per_example, text_answers
+from mtl.learning.readout import hidden_states, pad_rows, per_example, read_states, text_answers
 from mtl.learning.san import StochasticAnswerNetwork
 from mtl.tasks.task import Answer, Task
 
@@ -102,11 +103,36 @@ class Heads(nn.Module):
 
     def losses(self, decoder: Decoder, batch: Batch) -> Tensor:
         """(B,) cross-entropy in nats over classes, choices or answer tokens; squared error for a score."""
-        present = {index: self.tasks[index] for index in batch.task.unique().tolist()}
-        hidden = hidden_states(decoder, batch, read=self._read_in(batch, present.values()))
-        losses = hidden.new_zeros(len(batch.task), dtype=torch.float32)
-        for index, task in present.items():
-            losses = losses + self._task_losses(task, index, hidden, batch)
+        of_branches = batch.task[batch.branch_examples]
+        labels = _ByTask.of(of_branches[batch.label_branches], len(self.tasks))
+        ends = _ByTask.of(of_branches, len(self.tasks))
+        sources, places = batch.label_sources[labels.order], batch.branch_ends[ends.order]
+        present = [(i, task) for i, task in enumerate(self.tasks) if ends.counts[i]]
+        hidden, states = self._states(
+            decoder, batch, [task for _, task in present], torch.cat([sources, places])
+        )
+        read = states.split(labels.counts + ends.counts)
+        label_tokens = labels.split(batch.label_tokens)
+        label_examples = labels.split(batch.branch_examples[batch.label_branches])
+        end_places, end_examples = places.split(ends.counts), ends.split(batch.branch_examples)
+
+        nats = list[tuple[Tensor, Tensor]]()
+        judged: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
+        for i, task in present:
+            if task.is_open:
+                nats.append((self._nats(task, read[i], label_tokens[i]), label_examples[i]))
+            else:
+                at_ends = read[len(self.tasks) + i]
+                outputs = self._judged(task, at_ends, hidden, batch, end_places[i])
+                alike = judged.setdefault((task.kind, outputs.shape[1]), [])
+                alike.append((outputs, end_examples[i]))
+        losses = states.new_zeros(len(batch.task), dtype=torch.float32)
+        if nats:
+            found, examples = map(torch.cat, zip(*nats, strict=True))
+            losses = losses.index_add(0, examples, found) / batch.terms
+        for (kind, _), alike in judged.items():
+            outputs, examples = map(torch.cat, zip(*alike, strict=True))
+            losses = losses + closed_losses(kind, outputs, examples, batch.target)
         return losses
 
     def head_of(self, task: Task) -> nn.Module:
@@ -135,28 +161,24 @@ class Heads(nn.Module):
         weights = 0 if task.is_open else cast("nn.Linear", head).weight.numel()
         return 2 * weights * rows.end_counts
 
-    def _read_in(self, batch: Batch, tasks: Iterable[Task]) -> Tensor | None:
-        """(N,) flat indices of the tokens that the heads of these tasks read; None where one reads whole examples."""
+    def _states(
+        self, decoder: Decoder, batch: Batch, tasks: Iterable[Task], places: Tensor
+    ) -> tuple[Tensor | None, Tensor]:
+        """(R*T, D) all states where a head of these tasks reads whole examples, else None; and (N, D) those at flat
+        indices (N,)."""
         if any(isinstance(self.head_of(task), StochasticAnswerNetwork) for task in tasks):
-            return None
-        return torch.cat([batch.label_sources, batch.branch_ends])
+            hidden = hidden_states(decoder, batch)
+            return hidden, hidden[places]
+        return None, read_states(decoder, batch, places)
 
-    def _task_losses(self, task: Task, index: int, hidden: Tensor, batch: Batch) -> Tensor:
-        """(B,) losses of one task's examples, 0 elsewhere."""
-        zeros = hidden.new_zeros(len(batch.task), dtype=torch.float32)
-        if task.is_open:
-            mine = batch.task[batch.branch_examples[batch.label_branches]] == index
-            nats = zeros.new_zeros(len(mine))
-            nats[mine] = projected_nats(
-                self.dropout(hidden[batch.label_sources[mine]]),
-                batch.label_tokens[mine],
-                partial(self._outputs, task),
-                vocabulary=cast("nn.Linear", self.head_of(task)).out_features,
-            )
-            return example_nats(nats, batch)
-        branches = (batch.task[batch.branch_examples] == index).nonzero().squeeze(1)
-        examples, ends = batch.branch_examples[branches], batch.branch_ends[branches]
-        return closed_losses(task, self._judged(task, hidden, batch, ends), examples, batch.target)
+    def _nats(self, task: Task, states: Tensor, tokens: Tensor) -> Tensor:
+        """(P,) negative log-likelihood of an open task's labelled tokens (P,), predicted by states (P, D)."""
+        return projected_nats(
+            self.dropout(states),
+            tokens,
+            partial(self._outputs, task),
+            vocabulary=cast("nn.Linear", self.head_of(task)).out_features,
+        )
 
     def answers(
         self, decoder: Decoder, batch: Batch, task: Task, vocabulary: Vocabulary
@@ -164,49 +186,67 @@ class Heads(nn.Module):
         """(B,) answers to a batch of one task, whatever index the batch has for it."""
         if task.is_open:
             return text_answers(decoder, batch, task, vocabulary, project=self.head_of(task))
-        hidden = hidden_states(decoder, batch, read=self._read_in(batch, [task]))
-        judged = self._judged(task, hidden, batch, batch.branch_ends)
+        hidden, states = self._states(decoder, batch, [task], batch.branch_ends)
+        judged = self._judged(task, states, hidden, batch, batch.branch_ends)
         return closed_answers(task, judged, batch)
 
-    def _judged(self, task: Task, hidden: Tensor, batch: Batch, ends: Tensor) -> Tensor:
-        """(C, outputs) of a closed task's head at flat indices (C,); of classes their log-probabilities."""
-        if task.kind in ("regression", "multiple_choice"):
-            return self._read(task, hidden, ends)
-        return self._class_log_probabilities(task, hidden, batch, ends)
-
-    def _read(self, task: Task, hidden: Tensor, places: Tensor) -> Tensor:
-        """(P, outputs) of a linear head at flat indices (P,)."""
-        return self._outputs(task, self.dropout(hidden[places])).float()
+    def _judged(
+        self, task: Task, states: Tensor, hidden: Tensor | None, batch: Batch, ends: Tensor
+    ) -> Tensor:
+        """(C, outputs) of a closed task's head, which reads states (C, D) at flat indices (C,), or whole examples that
+        end there; of classes their log-probabilities."""
+        head = self.head_of(task)
+        if isinstance(head, StochasticAnswerNetwork):
+            log_probabilities: Tensor = head(hidden, batch, ends)
+            return log_probabilities
+        outputs = self._outputs(task, self.dropout(states)).float()
+        return (
+            outputs if task.kind in ("regression", "multiple_choice") else outputs.log_softmax(-1)
+        )
 
     def _outputs(self, task: Task, states: Tensor) -> Tensor:
         """(P, outputs) of a linear head at states (P, D)."""
-        outputs: Tensor = self.head_of(task)(states if self.training else pad_rows(states))
-        return outputs[: len(states)]
-
-    def _class_log_probabilities(
-        self, task: Task, hidden: Tensor, batch: Batch, ends: Tensor
-    ) -> Tensor:
-        """(P, classes) log-probabilities for examples that end at flat indices (P,)."""
         head = self.head_of(task)
-        if isinstance(head, StochasticAnswerNetwork):
-            answers: Tensor = head(hidden, batch, ends)
-            return answers
-        return self._read(task, hidden, ends).log_softmax(-1)
+        outputs: Tensor = head(states) if self.training else head(pad_rows(states))[: len(states)]
+        return outputs
 
 
-def closed_losses(task: Task, outputs: Tensor, examples: Tensor, target: Tensor) -> Tensor:
-    """(B,) losses of a closed task's examples, 0 elsewhere: cross-entropy in nats, squared error for a score.
+@dataclass(frozen=True)
+class _ByTask:
+    """Entries of a batch (labels or branches) in the order of their tasks; those of one task keep theirs.
+
+    Legend: N entries, K tasks.
+    """
+
+    order: Tensor
+    """(N,) int64."""
+    counts: list[int]
+    """(K,) entries of each task."""
+
+    @classmethod
+    def of(cls, tasks: Tensor, count: int) -> _ByTask:
+        """Of the task (N,) of each entry, below ``count``."""
+        return cls(tasks.argsort(stable=True), tasks.bincount(minlength=count).tolist())
+
+    def split(self, values: Tensor) -> tuple[Tensor, ...]:
+        """(K,) the values (N,) of each task's entries."""
+        return values[self.order].split(self.counts)
+
+
+def closed_losses(kind: str, outputs: Tensor, examples: Tensor, target: Tensor) -> Tensor:
+    """(B,) losses of the examples of closed tasks of one kind, 0 elsewhere: cross-entropy in nats, squared error for a
+    score.
 
     :param outputs: (C, 1) scores or (C, classes) log-probabilities of C candidates: an example has one, or, where it
         is a choice, one for each choice.
-    :param examples: (C,) the example of each, ascending.
+    :param examples: (C,) the example of each; those of one example stand side by side.
     :param target: (B,) of all examples of the batch.
     """
     losses = outputs.new_zeros(len(target), dtype=torch.float32)
     right = target[examples]
-    if task.kind == "regression":
+    if kind == "regression":
         return losses.index_add(0, examples, (outputs.squeeze(1) - right) ** 2)
-    if task.kind == "multiple_choice":
+    if kind == "multiple_choice":
         log_probabilities = grouped_log_softmax(outputs.squeeze(1), examples, len(target))
         chosen = _position_in_group(examples) == right.long()
         return losses.index_add(0, examples[chosen], -log_probabilities[chosen])

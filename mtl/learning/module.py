@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from mtl.config.errors import UserError
 from mtl.config.schema import OptimizerConfig
@@ -221,11 +220,14 @@ class MultiTaskModule(pl.LightningModule):
         return self.strategy.clipping_groups() or [whole]
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        # Set here: a scheduler keeps a state that a resumed run would have to find again, and costs more calls.
+        share = float(self._shares[self.global_step])
+        rate = self._optimizer.learning_rate * multiplier(share, self._optimizer)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = rate
         super().optimizer_step(*arguments, **named)
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, Optimizer)
         with torch.no_grad():
-            self.strategy.after_step(float(optimizer.param_groups[0]["lr"]))
+            self.strategy.after_step(rate)
             self._look_back()
         self._pieces.clear()
 
@@ -320,15 +322,10 @@ class MultiTaskModule(pl.LightningModule):
         # A pretrained decoder brings its own shape, which the run's config does not tell.
         checkpoint["decoder"] = asdict(self.strategy.decoder.config)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> Optimizer:
         trained = nn.ModuleList([self.strategy])
         trained.extend([nn.ParameterList(parameters_to_train(self.balance))])
-        optimizer = adamw(trained, self._optimizer, fused=True)
-        schedule = LambdaLR(optimizer, self._multiplier)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _multiplier(self, step: int) -> float:
-        return multiplier(float(self._shares[min(step, len(self._shares) - 1)]), self._optimizer)
+        return adamw(trained, self._optimizer, fused=True)
 
     def _balance_seed(self) -> int:
         """The same in all pieces of a step and on all devices."""

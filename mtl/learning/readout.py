@@ -26,20 +26,19 @@ def pad_rows(x: Tensor) -> Tensor:
     return torch.cat([x, x[:1].expand(missing, *x.shape[1:])]) if missing else x
 
 
-def hidden_states(
-    decoder: Decoder, batch: Batch, offsets: Tensor | None = None, *, read: Tensor | None = None
-) -> Tensor:
+def hidden_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) -> Tensor:
     """(R*T, D) hidden states of a batch, laid flat as the batch's indices expect.
 
     :param offsets: (B, D), for each example a vector that is added to the embeddings of all its tokens.
-    :param read: (N,) flat indices, in any order, of the tokens whose states are read. The others' are 0, and the last
-        block is spared most of its work for them. None: all.
     """
-    if read is None:
-        return _states(decoder, batch, offsets, None).flatten(0, 1)
-    only = read.unique()
-    states = _chosen_states(decoder, batch, offsets, only)
-    return states.new_zeros(batch.tokens.numel(), states.shape[1]).index_copy(0, only, states)
+    return _states(decoder, batch, offsets, None).flatten(0, 1)
+
+
+def read_states(decoder: Decoder, batch: Batch, places: Tensor) -> Tensor:
+    """(N, D) hidden states at flat indices (N,), in any order; the last block does most of its work for them alone, and
+    once for those that are read more than once."""
+    only, order = places.unique(return_inverse=True)
+    return _chosen_states(decoder, batch, None, only)[order]
 
 
 def label_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) -> Tensor:

@@ -136,7 +136,7 @@ class ExtractHeads(nn.Module):
                 continue
             rows = batch.task == index
             outputs, candidates = self._outputs(task, hidden, batch, dropped, rows)
-            losses = losses + closed_losses(task, outputs, candidates, batch.target)
+            losses = losses + closed_losses(task.kind, outputs, candidates, batch.target)
         return losses
 
     def answers(self, hidden: Tensor, batch: Batch, task: Task) -> list[Answer]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,26 @@ def test_losses_are_the_formulas_of_each_kind() -> None:
                 targets = torch.tensor(encoded.tokens)[where].long()
                 expected = F.cross_entropy(head(hidden[where - 1]), targets)
             torch.testing.assert_close(heads.losses(decoder, batch)[0], expected)
+
+
+def test_tasks_of_one_kind_share_no_loss() -> None:
+    """Two tasks of each kind, their rows in turns: what is computed for both at once goes back to the right row."""
+    again = tuple(replace(t, config=replace(t.config, name=f"{t.name}_2")) for t in TASKS)
+    vocabulary, tasks = base_vocabulary(), (*TASKS, *again)
+    decoder = Decoder(SHAPE, vocabulary.size)
+    heads = Heads(tasks, decoder)
+    rows = [
+        (index, for_heads(example, task, vocabulary, CONTEXT, "train")[0])
+        for index, task in enumerate(tasks)
+        for example in examples(task, 3)
+    ]
+    rows = rows[::2] + rows[1::2]
+    together = collate([e for _, e in rows], tasks=[k for k, _ in rows], rows=range(len(rows)))
+    alone = [
+        heads.losses(decoder, collate([encoded], tasks=[index], rows=[0]))[0]
+        for index, encoded in rows
+    ]
+    torch.testing.assert_close(heads.losses(decoder, together), torch.stack(alone))
 
 
 def test_permuting_the_choices_permutes_their_scores() -> None:
