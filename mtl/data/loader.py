@@ -16,6 +16,7 @@ from mtl.data.batch import Batch, collate, idle_batch
 from mtl.data.cutting import cut, shard
 from mtl.data.encoding import Encoded
 from mtl.data.flat import gathered
+from mtl.data.grid import Grid
 from mtl.data.plan import Plan, Step
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
@@ -120,6 +121,7 @@ class TrainLoader:
     :param apart: One batch for each task of a piece, in the order of the tasks, rather than one for all; tasks with
         examples of the same row stay in one batch.
     :param pin: Whether batches lie where a GPU reads them by itself.
+    :param grid: Of whose shapes all batches are, see :func:`mtl.data.batch.collate`; null packs each as well as it can.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class TrainLoader:
         tight: bool = False,
         apart: bool = False,
         pin: bool = False,
+        grid: Grid | None = None,
     ):
         if not 0 <= rank < world or accumulate < 1:
             raise ValueError(
@@ -155,6 +158,7 @@ class TrainLoader:
         self._tight = tight
         self._apart = apart
         self._pin = pin
+        self._grid = grid
 
     def __len__(self) -> int:
         """Batches of the whole training, those before ``start`` included: a trainer that goes on counts them too."""
@@ -183,7 +187,7 @@ class TrainLoader:
             if step.draws is not None:
                 piece = np.flatnonzero(np.isin(step.draws, draws))
             if len(piece) == 0:
-                yield (idle_batch(),)
+                yield (idle_batch(self._grid),)
             elif self._apart:
                 first = _first_of_those_joined(step, piece)
                 yield tuple(
@@ -206,6 +210,7 @@ class TrainLoader:
             row_tokens=self._row_tokens,
             tight=self._tight,
             draws=draws,
+            grid=self._grid,
         )
 
     def _weights(self, step: Step) -> np.ndarray:

@@ -63,6 +63,7 @@ class MultiTaskModule(pl.LightningModule):
     :param balance: How the losses of the tasks become one update; None adds them as the batches weigh them.
     :param separate: Whether each task has a backward pass of its own, from the number of pieces of a step.
     :param tasks_from: The tasks of every step from a step on; only with a balance.
+    :param before_pass: Called before the forward pass of every piece of a step.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class MultiTaskModule(pl.LightningModule):
         balance: Balance | None = None,
         separate: Callable[[int], bool] | None = None,
         tasks_from: Callable[[int], Iterator[np.ndarray]] | None = None,
+        before_pass: Callable[[], None] = lambda: None,
     ):
         super().__init__()
         self.strategy = strategy
@@ -93,6 +95,7 @@ class MultiTaskModule(pl.LightningModule):
         self._separate_for = separate
         self._separate = False
         self._tasks_from = tasks_from
+        self._before_pass = before_pass
         self._balanced: BalancedStep | None = None
         # Of the step: each piece with the number that seeded it.
         self._pieces: list[tuple[int, tuple[Batch, ...]]] = []
@@ -132,6 +135,7 @@ class MultiTaskModule(pl.LightningModule):
     def training_step(self, batches: tuple[Batch, ...], batch_index: int) -> Tensor:
         seed = self._step_seed(batch_index)
         reseed(seed, self.device)
+        self._before_pass()
         first = not self._pieces
         self._pieces.append((seed, batches))
         # Weights are those of the whole step; Lightning averages over accumulated pieces and devices.

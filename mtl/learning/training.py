@@ -22,6 +22,7 @@ from torch import nn
 
 from mtl.config.errors import UserError
 from mtl.config.schema import BalanceConfig, FitConfig, TrainerConfig
+from mtl.data.grid import Grid
 from mtl.data.loader import TrainLoader
 from mtl.data.plan import Plan
 from mtl.data.replay import Replay
@@ -32,7 +33,7 @@ from mtl.learning.balance.methods import (
     separate_gradients,
     within_tasks,
 )
-from mtl.learning.compilation import compiled, decide, eager
+from mtl.learning.compilation import before_pass, compiled, decide, eager
 from mtl.learning.interruption import interruptions
 from mtl.learning.module import MultiTaskModule
 from mtl.learning.reduction import reduction
@@ -89,12 +90,13 @@ class TrainingData(pl.LightningDataModule):
         steps: int,
         strategy: Strategy,
         balance: BalanceConfig | None,
+        grid: Grid | None,
     ):
         super().__init__()
         self._stores, self._plan, self._steps = stores, plan, steps
         weigh = reduction(strategy.reduction)
         self._weigh = weigh if balance is None else within_tasks(weigh)
-        self._apart, self._balance = strategy.apart, balance
+        self._apart, self._balance, self._grid = strategy.apart, balance, grid
         # Chunks of documents are long, rows of them few, and the last one would be half empty.
         self._tight = strategy.reads == "corpus"
 
@@ -115,6 +117,7 @@ class TrainingData(pl.LightningDataModule):
             apart=self._apart or separate,
             row_tokens=ROW_TOKENS if separate and len(self._stores) > 1 else 0,
             pin=self.trainer.strategy.root_device.type == "cuda",
+            grid=self._grid,
         )
 
 
@@ -155,6 +158,15 @@ def train(
     names, rows = [task.name for task in tasks], [len(store) for store in stores]
     # Splitting changes modules for good; what is scored, and what remains, is the strategy as it came.
     trained = copy_of(strategy) if config.trainer.strategy == "fsdp" else strategy
+    decision = decide(
+        config.trainer,
+        strategy,
+        steps=steps,
+        tokens=int(tokens_after[-1]),
+        passes=config.batch.accumulate > 1 or strategy.apart or balance is not None,
+    )
+    if listener.say is not None:
+        listener.say(str(decision))
     module = MultiTaskModule(
         trained,
         optimizer=config.optimizer,
@@ -164,11 +176,8 @@ def train(
         balance=make_balance(balance, names, rows, strategy.composition),
         separate=partial(separate_gradients, balance),
         tasks_from=lambda start: (np.unique(step.tasks) for step in plan.steps(start)),
+        before_pass=partial(before_pass, decision),
     )
-
-    decision = decide(config.trainer, strategy, steps=steps, tokens=int(tokens_after[-1]))
-    if listener.say is not None:
-        listener.say(str(decision))
 
     def score() -> Scored:
         with whole_weights(trained, strategy), eager(decision):
@@ -204,7 +213,8 @@ def train(
         trainer = make_trainer(
             config, steps, supervisor, _devices(config.trainer, trained, module.balance)
         )
-        data = TrainingData(stores, plan, steps, strategy, balance)
+        grid = Grid.of(stores) if decision.compiled else None
+        data = TrainingData(stores, plan, steps, strategy, balance, grid)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
         with whole_weights(trained, strategy):
             strategy.to("cpu")

@@ -91,6 +91,27 @@ def test_compiled_where_it_saves_more_than_it_takes(monkeypatch):
     assert decided(1, replace(AUTO, compile="always")).compiled
 
 
+def test_recorded_where_a_gpu_waits_for_the_host(monkeypatch):
+    """CUDA graphs for one pass a step on one GPU, where a step computes for less than 5 ms."""
+    strategy = built("task_signal", TASKS)
+    always = replace(AUTO, compile="always")
+    tokens = int(0.005 * 1e14 / strategy.decoder.flops(1, (CONTEXT + 1) / 2, 0))
+
+    def recorded(config=always, tokens=tokens - 1, **more):
+        return decide(config, strategy, steps=10, tokens=10 * tokens, **more).recorded
+
+    assert not recorded()  # there is no GPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert recorded()
+    assert not recorded(tokens=tokens + 1)
+    assert not recorded(passes=True)
+    for changed in ({"accelerator": "cpu"}, {"devices": 2}, {"nodes": 2}, {"compile": "never"}):
+        assert not recorded(replace(always, **changed))
+    assert not recorded(AUTO)  # not compiled: too few steps
+    decision = decide(always, strategy, steps=10, tokens=10)
+    assert str(decision) == "blocks compiled with CUDA graphs: trainer.compile=always"
+
+
 def test_an_lstm_has_no_blocks_to_compile():
     strategy = built("task_signal", TASKS, replace(SHAPE, trunk="lstm"))
     decision = decide(replace(AUTO, compile="always"), strategy, steps=1, tokens=1)
