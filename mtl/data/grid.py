@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mtl.data.store import EncodedSplit
 
-WIDTH_MULTIPLE = 64
-"""Tokens: rows of it lie as the kernels of attention and of matrix products read them without another copy."""
-ROW_BITS = 4
+WIDTH_MULTIPLE = 128
+"""Tokens. Rows of half of it hold one example of the longer ones each: tasks of short texts then had a fifth of their
+positions empty (docs/log.md, 2026-11-27)."""
+ROW_BITS = 5
 """Binary digits in which a number of rows is written. More are more shapes, fewer are more empty rows."""
 LEAST_READ = 64
 
@@ -24,8 +25,8 @@ LEAST_READ = 64
 class Grid:
     """Shapes that the batches of a training are padded to.
 
-    Every row has the same width. Up to 16 rows are as many as there are, more are 18, 20, ..., 32, 36, 40, ...: less
-    than a ninth of them is empty.
+    Every row has the same width. Up to 32 rows are as many as there are, more are 34, 36, ..., 64, 68, 72, ...: less
+    than a seventeenth of them is empty.
     """
 
     width: int
@@ -33,7 +34,7 @@ class Grid:
 
     @classmethod
     def of(cls, stores: Sequence[EncodedSplit]) -> Grid:
-        """As wide as the longest example, rounded up to a multiple of 64."""
+        """As wide as the longest example, rounded up to a multiple of 128."""
         longest = max(int(store.lengths.max(initial=1)) for store in stores)
         return cls(-(-longest // WIDTH_MULTIPLE) * WIDTH_MULTIPLE)
 

@@ -22,12 +22,12 @@ from mtl.tasks.task import Example
 def test_numbers_of_rows() -> None:
     counts = range(1, 1025)
     rows = [Grid.rows(count) for count in counts]
-    assert rows[:16] == list(range(1, 17))
-    assert rows[16:20] == [18, 18, 20, 20]
-    assert rows[32:40] == [36] * 4 + [40] * 4
-    assert all((row - count) / row < 1 / 9 for row, count in zip(rows, counts, strict=True))
-    # Eight from one power of two to the next.
-    assert len(set(rows)) == 16 + 8 * 6
+    assert rows[:32] == list(range(1, 33))
+    assert rows[32:36] == [34, 34, 36, 36]
+    assert rows[64:72] == [68] * 4 + [72] * 4
+    assert all((row - count) / row < 1 / 17 for row, count in zip(rows, counts, strict=True))
+    # Sixteen from one power of two to the next.
+    assert len(set(rows)) == 32 + 16 * 5
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def batches(
         [0.5, 0.3, 0.2],
         keys=["a", "b", "c"],
         composition=composition,
-        batch_tokens=700,
+        batch_tokens=4500,
         seed=3,
     )
     loader = TrainLoader(STORES, plan, steps=40, start=start, apart=apart, grid=grid)
@@ -96,12 +96,12 @@ def seen_by(batch: Batch, index: Tensor) -> list[list[tuple[int, int]]]:
 @pytest.mark.parametrize("apart", [False, True])
 def test_batches_on_the_grid(composition: Composition, apart: bool) -> None:
     grid = Grid.of(STORES)
-    assert grid == Grid(64)
+    assert grid == Grid(128)
     loose, fixed = (batches(composition, g, apart=apart) for g in (None, grid))
     assert len(loose) == len(fixed) >= 40
     for one, other in zip(loose, fixed, strict=True):
         rows, width = other.tokens.shape
-        assert (width, rows) == (64, Grid.rows(rows))
+        assert (width, rows) == (128, Grid.rows(rows))
         assert (one.on_grid, other.on_grid) == (False, True)
         assert (one.rows, one.real_tokens) == (other.rows, other.real_tokens)
         assert int((other.tokens > 0).sum()) == other.real_tokens
@@ -125,10 +125,10 @@ def test_batches_on_the_grid_are_the_same_after_a_stop() -> None:
 
 
 def test_rows_of_nothing_need_no_mask() -> None:
-    """One unbranched example a row, in 17 rows and one empty one: plain causal attention says the same."""
-    rows = [Encoded(tokens=np.arange(1, 61), labelled=np.zeros(60, dtype=np.bool_))] * 17
-    batch = collate(rows, tasks=[0] * 17, rows=range(17), grid=Grid(64))
-    assert batch.tokens.shape == (18, 64)
+    """One unbranched example a row, in 33 rows and one empty one: plain causal attention says the same."""
+    rows = [Encoded(tokens=np.arange(1, 61), labelled=np.zeros(60, dtype=np.bool_))] * 33
+    batch = collate(rows, tasks=[0] * 33, rows=range(33), grid=Grid(64))
+    assert batch.tokens.shape == (34, 64)
     assert batch.mask is None
     idle = idle_batch(Grid(64))
     assert (idle.tokens.shape, idle.real_tokens) == ((1, 64), 0)
