@@ -114,7 +114,8 @@ def compiled(strategy: Strategy, decision: Decision) -> Iterator[None]:
         yield
         return
     blocks = [module for module in strategy.modules() if isinstance(module, Block)]
-    how: dict[str, Any] = {"mode": "reduce-overhead"} if decision.recorded else {}
+    records = decision.recorded and BACKEND == "inductor"
+    how: dict[str, Any] = {"mode": "reduce-overhead"} if records else {}
     for block in blocks:
         block.compile(backend=BACKEND, dynamic=False, **how)
     try:
