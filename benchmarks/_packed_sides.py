@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -24,8 +24,6 @@ from mtl.config.strategies import load_strategy_class
 from mtl.data.batch import Batch
 from mtl.data.grid import Grid
 from mtl.data.loader import TrainLoader
-from mtl.decoder.gpt import Block
-from mtl.learning import compilation
 from mtl.learning.compilation import Decision, before_pass, compiled
 from mtl.learning.reduction import reduction
 from mtl.learning.schedule import adamw
@@ -35,14 +33,12 @@ LEARNING_RATE = 1e-7
 LEAST_TOKENS = 2048
 """Of a step: it must hold a row of each task."""
 SIDES = {
-    "as packed": (False, Decision(False, "")),
-    "as packed, compiled for any shape": (False, None),
-    "few shapes": (True, Decision(False, "")),
-    "few shapes, compiled": (True, Decision(True, "")),
-    "few shapes, recorded": (True, Decision(True, "", recorded=True)),
+    "as packed": Decision(False, ""),
+    "as packed, compiled for any shape": Decision(True, ""),
+    "few shapes": Decision(False, "", fixed=True),
+    "few shapes, compiled": Decision(True, "", fixed=True),
+    "few shapes, recorded": Decision(True, "", fixed=True, recorded=True),
 }
-"""Whether batches are of few shapes, and what is decided of blocks; None: one graph for batches of any shape, which no
-training decides for."""
 
 
 class Steps:
@@ -126,12 +122,12 @@ def measure(decoder: str, device: str, options: Mapping[str, str]) -> dict[str, 
     found: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         sides = {}
-        for name, (few, decision) in SIDES.items():
+        for name, decision in SIDES.items():
             strategy = copy.deepcopy(steps.strategy).to(device).train()
-            batches = [batch.to(device) for batch in steps.batches[few]]
-            sides[name] = Side(strategy, batches, decision or Decision(True, ""), device == "cuda")
-            stack.enter_context(_compiled(strategy, decision))
-            found[name] = {**steps.about(few), "seconds": []}
+            batches = [batch.to(device) for batch in steps.batches[decision.fixed]]
+            sides[name] = Side(strategy, batches, decision, device == "cuda")
+            stack.enter_context(compiled(strategy, decision))
+            found[name] = {**steps.about(decision.fixed), "seconds": []}
         for turn in range(int(options["pairs"]) + 1):
             expected: list[float] = []
             for name, side in sides.items():
@@ -161,15 +157,3 @@ def show(decoder: str, found: Mapping[str, Mapping[str, Any]]) -> None:
             f"| {name} | {one['tokens_per_second']:.0f} | {one['shapes']} | {one['real_share']:.1%} "
             f"| {one['graphs']} | {one['first_turn_seconds']:.1f} |"
         )
-
-
-@contextmanager
-def _compiled(strategy: Strategy, decision: Decision | None) -> Iterator[None]:
-    if decision is not None:
-        with compiled(strategy, decision):
-            yield
-        return
-    for module in strategy.modules():
-        if isinstance(module, Block):
-            module.compile(backend=compilation.BACKEND, dynamic=True)
-    yield

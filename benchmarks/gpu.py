@@ -214,7 +214,7 @@ def side(name: str, setting: Setting) -> Iterator[Training]:
     if not how:
         yield built
     elif isinstance(built.model, Strategy):
-        decision = compilation.Decision(True, "by the side's name", recorded=how == "recorded")
+        decision = compilation.Decision(True, "", fixed=True, recorded=how == "recorded")
 
         def step() -> float:
             compilation.before_pass(decision)

@@ -1,9 +1,10 @@
 """Compiled blocks for training, where a run is long enough to repay the compilation.
 
 Each block of the decoder is compiled, in place and for the time of the training: blocks of one shape have one graph
-between them, and names of weights stay as they are. A graph is for one shape, and batches come in few
-(:mod:`mtl.data.grid`). Where a step is so small that a GPU waits for the host, what a block asks of the GPU is recorded
-too and replayed as a whole (CUDA graphs, by torch's compiler).
+between them, and names of weights stay as they are. On a CPU, and where a batch is of one task, a graph is for batches
+of any shape. On a GPU batches of all tasks come in few shapes (:mod:`mtl.data.grid`), with a graph for each; and where
+a step is so small that the GPU waits for the host, what a block asks of it is recorded and replayed as a whole (CUDA
+graphs, by torch's compiler).
 """
 
 from __future__ import annotations
@@ -39,16 +40,26 @@ class Decision:
 
     compiled: bool
     reason: str
+    fixed: bool = False
+    """Whether they are compiled for each of few shapes, of which batches are to be; otherwise for any shape."""
     recorded: bool = False
-    """Whether what a compiled block asks of a GPU is recorded, and replayed as a whole."""
+    """Whether what a block compiled so asks of a GPU is recorded, and replayed as a whole."""
 
     def __str__(self) -> str:
         how = "compiled" if self.compiled else "not compiled"
-        return f"blocks {how}{' with CUDA graphs' if self.recorded else ''}: {self.reason}"
+        shapes = " for few shapes" if self.fixed else ""
+        graphs = " with CUDA graphs" if self.recorded else ""
+        return f"blocks {how}{shapes}{graphs}: {self.reason}"
 
 
 def decide(
-    config: TrainerConfig, strategy: Strategy, *, steps: int, tokens: int, passes: bool = False
+    config: TrainerConfig,
+    strategy: Strategy,
+    *,
+    steps: int,
+    tokens: int,
+    pieces: int = 1,
+    balanced: bool = False,
 ) -> Decision:
     """What ``trainer.compile`` says; ``auto`` is whether a GPU is expected to save more than compiling takes.
 
@@ -58,8 +69,8 @@ def decide(
     :param strategy: Built.
     :param steps: Optimizer steps of the training.
     :param tokens: Tokens of the training, over all devices.
-    :param passes: A step may have several forward or backward passes. It is not recorded then: torch keeps a recording
-        for every order in which shapes follow each other between two steps.
+    :param pieces: Of a step, on a device. Gradients that lie in a recording do not outlive the next.
+    :param balanced: Losses are balanced, for which each task may have a batch and a backward pass of its own.
     """
     if config.compile == "never":
         return Decision(False, "trainer.compile=never")
@@ -67,14 +78,13 @@ def decide(
         return Decision(False, "the decoder has no transformer blocks")
     on_gpu = config.accelerator != "cpu" and torch.cuda.is_available()
     devices = torch.cuda.device_count() if config.devices == "auto" else config.devices
-    recorded = (
-        on_gpu
-        and not passes
-        and devices * config.nodes == 1
-        and step_seconds(strategy, tokens=tokens / steps) < LEAST_STEP_SECONDS
-    )
+    # Batches of one task alone have four times as many shapes, and emptier ones (docs/scale.md).
+    mixed = not (strategy.apart or strategy.composition == "one_task" or balanced)
+    fixed = on_gpu and mixed
+    small = step_seconds(strategy, tokens=tokens / steps) < LEAST_STEP_SECONDS
+    recorded = fixed and small and pieces == 1 and devices * config.nodes == 1
     if config.compile == "always":
-        return Decision(True, "trainer.compile=always", recorded)
+        return Decision(True, "trainer.compile=always", fixed, recorded)
     if not on_gpu:
         return Decision(False, "on a CPU it saves less than it costs")
     if config.strategy == "fsdp":
@@ -84,6 +94,7 @@ def decide(
     return Decision(
         worth,
         f"expected to save {saved:.0f} s of {steps} steps, and to take {COMPILING_SECONDS:.0f} s",
+        worth and fixed,
         worth and recorded,
     )
 
@@ -117,7 +128,7 @@ def compiled(strategy: Strategy, decision: Decision) -> Iterator[None]:
     records = decision.recorded and BACKEND == "inductor"
     how: dict[str, Any] = {"mode": "reduce-overhead"} if records else {}
     for block in blocks:
-        block.compile(backend=BACKEND, dynamic=False, **how)
+        block.compile(backend=BACKEND, dynamic=not decision.fixed, **how)
     try:
         with torch._dynamo.config.patch(recompile_limit=MOST_GRAPHS):
             yield

@@ -163,7 +163,8 @@ def train(
         strategy,
         steps=steps,
         tokens=int(tokens_after[-1]),
-        passes=config.batch.accumulate > 1 or strategy.apart or balance is not None,
+        pieces=config.batch.accumulate,
+        balanced=balance is not None,
     )
     if listener.say is not None:
         listener.say(str(decision))
@@ -213,7 +214,7 @@ def train(
         trainer = make_trainer(
             config, steps, supervisor, _devices(config.trainer, trained, module.balance)
         )
-        grid = Grid.of(stores) if decision.compiled else None
+        grid = Grid.of(stores) if decision.fixed else None
         data = TrainingData(stores, plan, steps, strategy, balance, grid)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
         with whole_weights(trained, strategy):

@@ -83,7 +83,7 @@ def test_nothing_is_compiled_anew_after_the_first_shapes(
     strategy = next(trained(name, {}, SHAPE))
     fixed, loose = (steps(strategy, fixed=fixed) for fixed in (True, False))
     graphs = []
-    with compiled(strategy, Decision(True, "a test")):
+    with compiled(strategy, Decision(True, "a test", fixed=True)):
         for _ in range(2):
             for step in fixed:
                 losses(strategy, step).sum().backward()
