@@ -139,3 +139,15 @@ def test_inductor_trains_alike(tmp_path, monkeypatch):
     assert (
         "blocks compiled for few shapes with CUDA graphs: a test" in (made / "log.txt").read_text()
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_recorded_blocks_train_alike(tmp_path):
+    """On a GPU in float32; so small a step is recorded."""
+    common = ["trainer=gpu" if word == "trainer=cpu" else word for word in COMMON]
+    common.append("trainer.precision=32")
+    plain = fit.run([*common, "trainer.compile=never", f"run_dir={tmp_path / 'plain'}"]).path
+    made = fit.run([*common, ALWAYS, f"run_dir={tmp_path / 'made'}"]).path
+    fitting.assert_close(plain, made)
+    assert "blocks compiled for few shapes with CUDA graphs" in (made / "log.txt").read_text()
