@@ -6,13 +6,17 @@
 Needs torch, pytorch-lightning, torchmetrics, numpy and tokenizers, and transformers for its rows; nothing is fetched.
 
 - *training*: forward, backward, AdamW and ``loss.item()`` on the same rows of random tokens, from the same weights, in
-  bf16 (autocast). *mtl* is the zero-shot strategy's losses, *mtl compiled* the same under ``trainer.compile=always``;
-  *transformers* is ``GPT2LMHeadModel`` with ``labels=``, *plain* the plain GPT-2 of ``_plain_gpt.py``, both as they are
-  and compiled whole. All take turns in one process; a pair is a block of each. Their first losses must agree.
+  bf16 (autocast). *mtl* is the zero-shot strategy's losses, *mtl compiled* the same under ``trainer.compile=always``,
+  *mtl recorded* with CUDA graphs for its blocks, too; *transformers* is ``GPT2LMHeadModel`` with ``labels=``, *plain*
+  the plain GPT-2 of ``_plain_gpt.py``, both as they are and compiled whole. All take turns in one process; a pair is a
+  block of each. Their first losses must agree.
 - *share of peak* (MFU): tokens/s times (6 N + 12 L D T), over what the data sheet promises for dense bf16; of a device
   that is not in the table here, over a product of matrices measured beside it.
+- *packed*: steps of several tasks in ever new shapes and in few, compiled and recorded (``_packed_sides.py``): for the
+  decoder asked for and for *tiny*, which a GPU waits in.
 - *trainer*: ``whole_loop.py`` for running text on this device.
-- *writing*: greedy decoding as in ``generation.py``, weights in bf16, prompts included.
+- *writing*: greedy decoding as in ``generation.py``, weights in bf16, prompts included: as it comes, and with a step
+  that is recorded and replayed (a CUDA graph), which decoding does by itself on a GPU.
 
 On a CPU the same is done in float32 at the size asked for, and nothing of it is a measurement.
 """
@@ -27,7 +31,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
+import _packed_sides
 import torch
 import whole_loop
 import yaml
@@ -41,7 +47,7 @@ from torch import nn
 
 from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
-from mtl.decoder.generation import generate
+from mtl.decoder import generation
 from mtl.decoder.gpt import Decoder
 from mtl.decoder.huggingface import load_pretrained, pretrained_config, save_pretrained
 from mtl.learning import compilation
@@ -66,7 +72,15 @@ VOCABULARY = {"gpt2": 50304}
 PRODUCT = {"cuda": 8192, "cpu": 512}
 """Rows and columns of the matrices whose product is measured."""
 NO_MEASUREMENT = "on a CPU: this shows that the script runs, and is no measurement of anything"
-SIDES = ("mtl", "mtl compiled", "transformers", "transformers compiled", "plain", "plain compiled")
+SIDES = (
+    "mtl",
+    "mtl compiled",
+    "mtl recorded",
+    "transformers",
+    "transformers compiled",
+    "plain",
+    "plain compiled",
+)
 DEFAULTS = {
     "device": "cuda",
     "decoder": "gpt2",
@@ -77,7 +91,8 @@ DEFAULTS = {
     "texts": "2000",
     "prompt": "64",
     "new": "64",
-    "parts": "training,trainer,writing",
+    "strategy": "hard_sharing",
+    "parts": "training,packed,trainer,writing",
     "out": "",
 }
 
@@ -167,13 +182,14 @@ def training(
 def summarise(
     seconds: Mapping[str, Sequence[float]], tokens: int, flops: float
 ) -> dict[str, dict[str, Any]]:
-    """What blocks of the sides say; ``mtl`` and ``mtl compiled`` are among them.
+    """What blocks of the sides say; those whose name begins with ``mtl`` are ours.
 
     :param seconds: Of each side, the seconds of its blocks.
     :param tokens: Of a block.
     :param flops: Floating-point operations of a token.
     """
-    fastest = [min(pair) for pair in zip(seconds["mtl"], seconds["mtl compiled"], strict=True)]
+    ours = [own for name, own in seconds.items() if name.startswith("mtl")]
+    fastest = [min(turn) for turn in zip(*ours, strict=True)]
     return {
         name: {
             "tokens_per_second": tokens / statistics.median(own),
@@ -198,10 +214,14 @@ def side(name: str, setting: Setting) -> Iterator[Training]:
     if not how:
         yield built
     elif isinstance(built.model, Strategy):
-        with compilation.compiled(
-            built.model, compilation.Decision(True, "as the name of the side says")
-        ):
-            yield built
+        decision = compilation.Decision(True, "", fixed=True, recorded=how == "recorded")
+
+        def step() -> float:
+            compilation.before_pass(decision)
+            return built.step()
+
+        with compilation.compiled(built.model, decision):
+            yield Training(built.model, step)
     else:
         built.model.compile(backend=compilation.BACKEND)
         yield built
@@ -246,8 +266,12 @@ def writing(device: Device, options: Mapping[str, str], folder: str) -> dict[str
     asked = prompts.to(device.kind)
     written: dict[str, Any] = {}
 
-    def mine() -> None:
-        written["mtl"] = generate(decoder, prompts.tolist(), max_new_tokens=new)
+    def ours(name: str, replays: bool) -> Callable[[], None]:
+        def work() -> None:
+            with mock.patch.object(generation, "can_replay", return_value=replays):
+                written[name] = generation.generate(decoder, prompts.tolist(), max_new_tokens=new)
+
+        return work
 
     def theirs() -> None:
         found = model.generate(
@@ -260,16 +284,24 @@ def writing(device: Device, options: Mapping[str, str], folder: str) -> dict[str
         )
         written["transformers"] = found[:, prompt:].tolist()
 
+    sides = {
+        "mtl": ours("mtl", False),
+        "mtl replayed": ours("mtl replayed", True),
+        "transformers": theirs,
+    }
     turns = [
-        (device.seconds(mine), device.seconds(theirs)) for _ in range(int(options["pairs"]) + 1)
-    ]
+        {name: device.seconds(work) for name, work in sides.items()}
+        for _ in range(int(options["pairs"]) + 1)
+    ][1:]
     return {
-        "mtl_tokens_per_second": batch * new / statistics.median(a for a, _ in turns[1:]),
-        "transformers_tokens_per_second": batch * new / statistics.median(b for _, b in turns[1:]),
-        "ratio": spread([b / a for a, b in turns[1:]]),
-        "same_rows": sum(
-            a == b for a, b in zip(written["mtl"], written["transformers"], strict=True)
-        ),
+        name: {
+            "tokens_per_second": batch * new / statistics.median(turn[name] for turn in turns),
+            "over_transformers": spread([turn["transformers"] / turn[name] for turn in turns]),
+            "same_rows": sum(
+                a == b for a, b in zip(written[name], written["transformers"], strict=True)
+            ),
+        }
+        for name in sides
     }
 
 
@@ -285,6 +317,8 @@ def show(result: Mapping[str, Any]) -> None:
                 f"| {one['first_call_seconds']:.1f} | {shown(one['mtl_over_it'])} |"
             )
         print(f"first losses differ by {found['first_losses_differ_by']:.1e} of their size")
+    for decoder, found in result.get("packed", {}).items():
+        _packed_sides.show(decoder, found)
     if (found := result.get("trainer")) is not None:
         print("| trainer | tokens/step | bare, ms | loop, ms | loop/bare, tokens/s |")
         print("|---|---|---|---|---|")
@@ -293,13 +327,15 @@ def show(result: Mapping[str, Any]) -> None:
             f"| {found['loop_ms']:.2f} | {shown(found['bare_over_loop'])} |"
         )
     if (found := result.get("writing")) is not None:
-        print("| writing, batch 8 | mtl tokens/s | transformers tokens/s | ratio | same rows |")
-        print("|---|---|---|---|---|")
         print(
-            f"| greedy | {found['mtl_tokens_per_second']:.0f} "
-            f"| {found['transformers_tokens_per_second']:.0f} | {shown(found['ratio'])} "
-            f"| {found['same_rows']} of 8 |"
+            "| greedy, batch 8 | tokens/s | over transformers | rows as transformers writes them |"
         )
+        print("|---|---|---|---|")
+        for name, one in found.items():
+            print(
+                f"| {name} | {one['tokens_per_second']:.0f} | {shown(one['over_transformers'])} "
+                f"| {one['same_rows']} of 8 |"
+            )
 
 
 def shown(values: Mapping[str, float]) -> str:
@@ -340,6 +376,11 @@ def main(words: Sequence[str]) -> None:
         save_pretrained(Decoder(shape, vocabulary), folder)
         if "training" in parts:
             result["training"] = training(shape, vocabulary, device, options, folder)
+        if "packed" in parts:
+            decoders = dict.fromkeys([options["decoder"], "tiny"])
+            result["packed"] = {
+                name: _packed_sides.measure(name, device.kind, options) for name in decoders
+            }
         if "trainer" in parts:
             result["trainer"] = trainer(shape, device, options)
         if "writing" in parts and importlib.util.find_spec("transformers") is not None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mtl.data.encoding import Encoded
 from mtl.data.flat import Flat, ranges
+from mtl.data.grid import Grid
 from mtl.data.packing import pack, pack_tightly
 
 
@@ -61,6 +62,8 @@ class Batch:
     """(B,) the encodings, for read-outs that decode from the prefix."""
     real_tokens: int
     """Tokens that are not padding."""
+    on_grid: bool = False
+    """Whether its shape is one of few (:mod:`mtl.data.grid`), and numbers of tokens that are read are to be, too."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch with every tensor on ``device``."""
@@ -91,6 +94,7 @@ def collate(
     row_tokens: int = 0,
     tight: bool = False,
     draws: np.ndarray | None = None,
+    grid: Grid | None = None,
 ) -> Batch:
     """Pack examples into rows (:mod:`mtl.data.packing`), the same way every time.
 
@@ -103,6 +107,7 @@ def collate(
     :param tight: Rows may be somewhat longer than that, where fewer places stay empty then.
     :param draws: (B,) int64, ascending from 0 without gaps: examples with the same number have the same tokens, which
         are laid once. Null lays each example.
+    :param grid: Of whose shapes the batch is; ``row_tokens`` and ``tight`` then count for nothing.
     """
     if flat is None:
         encoded = tuple(encoded)
@@ -111,17 +116,21 @@ def collate(
     lengths = laid.lengths
     if not lengths.all():
         raise ValueError("Every example should have at least one token. Found an empty one.")
-    row, column = (pack_tightly if tight else pack)(
-        lengths, max(int(row_tokens), int(lengths.max()))
-    )
-    width = int((column + lengths).max())
-    shape = (int(row.max()) + 1, width)
+    if grid is None:
+        least = max(int(row_tokens), int(lengths.max()))
+        row, column = (pack_tightly if tight else pack)(lengths, least)
+        width = int((column + lengths).max())
+    else:
+        width = grid.width
+        row, column = pack(lengths, width)
+    filled = int(row.max()) + 1
+    shape = (filled if grid is None else grid.rows(filled), width)
     layout = _Layout(laid, row * width + column)
 
     tokens, positions = np.zeros((2, shape[0] * width), dtype=np.int64)
     tokens[layout.places], positions[layout.places] = layout.tokens, layout.positions
     marks = layout.marks(flat.labelled, draws)
-    plain = len(laid) == shape[0] and layout.unbranched
+    plain = len(laid) == filled and layout.unbranched
     return Batch(
         tokens=torch.from_numpy(tokens.reshape(shape)),
         positions=torch.from_numpy(positions.reshape(shape)),
@@ -138,10 +147,11 @@ def collate(
         rows=tuple(np.asarray(rows).tolist()),
         encoded=encoded,
         real_tokens=int(lengths.sum()),
+        on_grid=grid is not None,
     )
 
 
-def idle_batch() -> Batch:
+def idle_batch(grid: Grid | None = None) -> Batch:
     """One token that counts for nothing: what a device computes in a step that has no example for it.
 
     It has no label, weight 0, task 0 and row -1; its target 0 is a class, a score and a choice of any task.
@@ -150,7 +160,7 @@ def idle_batch() -> Batch:
         tokens=np.zeros(1, dtype=np.int32), labelled=np.zeros(1, dtype=np.bool_), target=0.0
     )
     return replace(
-        collate([nothing], tasks=[0], rows=[-1], weights=np.zeros(1, dtype=np.float32)),
+        collate([nothing], tasks=[0], rows=[-1], weights=np.zeros(1, dtype=np.float32), grid=grid),
         real_tokens=0,
     )
 

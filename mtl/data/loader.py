@@ -17,6 +17,7 @@ from mtl.data.batch import Batch, collate, idle_batch
 from mtl.data.cutting import cut, shard
 from mtl.data.encoding import Encoded
 from mtl.data.flat import gathered
+from mtl.data.grid import Grid
 from mtl.data.plan import Plan, Step
 from mtl.data.replay import Replay
 from mtl.data.store import EncodedSplit
@@ -128,6 +129,7 @@ class TrainLoader:
     :param tight: Whether rows may be longer where fewer places stay empty then.
     :param arrangement: The batches of a piece.
     :param pin: Whether batches lie where a GPU reads them by itself.
+    :param grid: Of whose shapes all batches are, see :func:`mtl.data.batch.collate`; null packs each as well as it can.
     """
 
     def __init__(
@@ -145,6 +147,7 @@ class TrainLoader:
         tight: bool = False,
         arrangement: Arrangement = "together",
         pin: bool = False,
+        grid: Grid | None = None,
     ):
         if not 0 <= rank < world or accumulate < 1:
             raise ValueError(
@@ -163,6 +166,7 @@ class TrainLoader:
         self._tight = tight
         self._arrangement = arrangement
         self._pin = pin
+        self._grid = grid
 
     def __len__(self) -> int:
         """Batches of the whole training, those before ``start`` included: a trainer that goes on counts them too."""
@@ -191,7 +195,7 @@ class TrainLoader:
             if step.draws is not None:
                 piece = np.flatnonzero(np.isin(step.draws, draws))
             if len(piece) == 0:
-                yield (idle_batch(),)
+                yield (idle_batch(self._grid),)
             else:
                 yield tuple(
                     self._collated(step, examples, weights)
@@ -212,6 +216,7 @@ class TrainLoader:
             row_tokens=self._row_tokens,
             tight=self._tight,
             draws=draws,
+            grid=self._grid,
         )
 
     def _weights(self, step: Step) -> np.ndarray:

@@ -156,6 +156,39 @@ class Behind(KeyValueCache):
         return keys, values
 
 
+class FixedCache(KeyValueCache):
+    """The rows of a cache whose lengths are a tensor: reading one more token of each is the same work in every step.
+
+    Written into the storage of the cache it was made of, which knows nothing of it.
+
+    :param cache: Something was read into it.
+    """
+
+    def __init__(self, cache: KeyValueCache, device: torch.device):
+        super().__init__(len(cache.lengths), cache.capacity)
+        self._layers = cache._layers
+        self.filled = torch.tensor(cache.lengths, device=device)
+        """(B,) int64: tokens of each row; who reads one more adds 1 in place."""
+        self._row = torch.arange(len(cache.lengths), device=device)[:, None]
+        self._slots = torch.arange(cache.capacity, device=device)
+
+    def positions(self, tokens: int, device: torch.device) -> Tensor:
+        """(B, 1) int64: where the next token of each row stands."""
+        return self.filled[:, None]
+
+    def mask(self, tokens: int, device: torch.device) -> Tensor:
+        """(B, 1, 1, capacity) bool: the tokens of the own row, and the new one."""
+        return (self._slots <= self.filled[:, None])[:, None, None]
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write (B, heads, 1, D/heads) behind each row's tokens; return all slots, (B, heads, capacity, D/heads)."""
+        keys, values = self._layers[layer]
+        slot = self.filled[:, None]
+        keys[self._row, :, slot] = key.transpose(1, 2)
+        values[self._row, :, slot] = value.transpose(1, 2)
+        return keys, values
+
+
 class StateCache(Cache):
     """State of every layer of an LSTM after a row's last token. Legend: H units."""
 

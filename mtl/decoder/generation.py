@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from mtl.config.errors import UserError
+from mtl.decoder.cache import KeyValueCache
+from mtl.decoder.continuing import Choice, Continuations
 from mtl.decoder.gpt import Decoder
-from mtl.decoder.sampling import check_sampling, draw, probabilities
+from mtl.decoder.replaying import can_replay, go_on, slots
+from mtl.decoder.sampling import check_sampling
 
 
 def generate(
@@ -55,10 +58,19 @@ def generate(
     """
     check_sampling(temperature, top_k, top_p)
     _check(decoder, prompts, max_new_tokens)
-    answers: list[list[int]] = [[] for _ in prompts]
+    answers = Continuations(len(prompts), max_new_tokens, stop, ended)
     if not prompts or max_new_tokens < 1:
-        return answers
-    project = decoder.logits if project is None else project
+        return answers.tokens
+    active = list(range(len(prompts)))
+    named = active if streams is None else streams
+    choice = Choice(
+        project=decoder.logits if project is None else project,
+        never=torch.tensor(banned, dtype=torch.long, device=decoder.device),
+        draws=[np.random.default_rng([seed, stream]) for stream in named],
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+    )
     was_training = decoder.training
     decoder.eval()
     try:
@@ -67,40 +79,27 @@ def generate(
             tokens = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
             for row, prompt in enumerate(prompts):
                 tokens[row, : len(prompt)] = torch.tensor(prompt)
-            cache = decoder.new_cache(len(prompts), max(lengths) + max_new_tokens - 1)
-            active = list(range(len(prompts)))
-            named = active if streams is None else streams
-            draws = [np.random.default_rng([seed, stream]) for stream in named]
-            never = torch.tensor(banned, dtype=torch.long, device=decoder.device)
+            replays = can_replay(decoder, max_new_tokens)
+            capacity = max(lengths) + max_new_tokens - 1
+            cache = decoder.new_cache(len(prompts), slots(capacity) if replays else capacity)
             while True:
                 added = None if offsets is None else offsets[active, None]
                 only = _last(lengths, tokens.shape[1]).to(decoder.device)
                 hidden = decoder(tokens.to(decoder.device), cache=cache, offsets=added, only=only)
                 cache.advance(lengths)
-                logits = project(hidden).float()
-                if len(never):
-                    logits.index_fill_(1, never, -torch.inf)
-                if temperature == 0:
-                    chosen = logits.argmax(-1).tolist()
-                else:
-                    uniform = [draws[row].random() for row in active]
-                    chosen = draw(probabilities(logits, temperature, top_k, top_p), uniform)
-                going = []
-                for position, (row, token) in enumerate(zip(active, chosen, strict=True)):
-                    if token in stop:
-                        continue
-                    answers[row].append(token)
-                    if len(answers[row]) < max_new_tokens and not (
-                        ended is not None and ended(row, answers[row])
-                    ):
-                        going.append(position)
+                chosen = choice.tokens(choice.logits(hidden), active)
+                pairs = zip(active, chosen, strict=True)
+                going = [p for p, (row, token) in enumerate(pairs) if answers.take(row, token)]
                 if not going:
-                    return answers
+                    return answers.tokens
                 if len(going) < len(active):
                     cache.keep(going)
                     active = [active[position] for position in going]
-                tokens = torch.tensor([[chosen[position]] for position in going])
-                lengths = [1] * len(going)
+                new = [chosen[position] for position in going]
+                if replays and isinstance(cache, KeyValueCache):
+                    go_on(decoder, cache, active, new, choice, answers, offsets)
+                    return answers.tokens
+                tokens, lengths = torch.tensor(new)[:, None], [1] * len(going)
     finally:
         decoder.train(was_training)
 

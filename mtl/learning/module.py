@@ -63,6 +63,7 @@ class MultiTaskModule(pl.LightningModule):
     :param separate: Whether the gradients of each task are kept by themselves, from the number of pieces of a step.
     :param one_pass: These gradients may come from one pass over all tasks, see :mod:`mtl.learning.balance.one_pass`.
     :param tasks_from: The tasks of every step from a step on; only with a balance.
+    :param before_pass: Called before the forward pass of every piece of a step.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class MultiTaskModule(pl.LightningModule):
         separate: Callable[[int], bool] | None = None,
         one_pass: bool = False,
         tasks_from: Callable[[int], Iterator[np.ndarray]] | None = None,
+        before_pass: Callable[[], None] = lambda: None,
     ):
         super().__init__()
         self.strategy = strategy
@@ -95,6 +97,7 @@ class MultiTaskModule(pl.LightningModule):
         self._separate = False
         self._one_pass = one_pass
         self._tasks_from = tasks_from
+        self._before_pass = before_pass
         self._balanced: BalancedStep | None = None
         # Of the step: each piece with the number that seeded it.
         self._pieces: list[tuple[int, tuple[Batch, ...]]] = []
@@ -141,6 +144,7 @@ class MultiTaskModule(pl.LightningModule):
     def training_step(self, batches: tuple[Batch, ...], batch_index: int) -> Tensor:
         seed = self._step_seed(batch_index)
         reseed(seed, self.device)
+        self._before_pass()
         first = not self._pieces
         self._pieces.append((seed, batches))
         # Weights are those of the whole step; Lightning averages over accumulated pieces and devices.

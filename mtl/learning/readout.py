@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mtl.data.batch import Batch
+from mtl.data.grid import read_on_grid
 from mtl.data.vocabulary import Vocabulary
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
@@ -50,6 +51,9 @@ def label_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) 
 
 
 def _chosen_states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only: Tensor) -> Tensor:
+    if batch.on_grid:
+        padded = read_on_grid(only, batch.tokens.numel())
+        return _states(decoder, batch, offsets, padded)[: len(only)]
     if decoder.training:
         return _states(decoder, batch, offsets, only)
     return _states(decoder, batch, offsets, pad_rows(only))[: len(only)]

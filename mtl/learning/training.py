@@ -22,6 +22,7 @@ from torch import nn
 
 from mtl.config.errors import UserError
 from mtl.config.schema import BalanceConfig, FitConfig, TrainerConfig
+from mtl.data.grid import Grid
 from mtl.data.loader import Arrangement, TrainLoader
 from mtl.data.plan import Plan
 from mtl.data.replay import Replay
@@ -33,7 +34,7 @@ from mtl.learning.balance.methods import (
     within_tasks,
 )
 from mtl.learning.balance.one_pass import can_pass_once
-from mtl.learning.compilation import compiled, decide, eager
+from mtl.learning.compilation import before_pass, compiled, decide, eager
 from mtl.learning.interruption import interruptions
 from mtl.learning.module import MultiTaskModule
 from mtl.learning.reduction import reduction
@@ -94,13 +95,14 @@ class TrainingData(pl.LightningDataModule):
         balance: BalanceConfig | None,
         *,
         one_pass: bool,
+        grid: Grid | None,
     ):
         super().__init__()
         self._stores, self._plan, self._steps = stores, plan, steps
         weigh = reduction(strategy.reduction)
         self._weigh = weigh if balance is None else within_tasks(weigh)
         self._apart, self._balance = strategy.apart, balance
-        self._one_pass = one_pass
+        self._one_pass, self._grid = one_pass, grid
         # Chunks of documents are long, rows of them few, and the last one would be half empty.
         self._tight = strategy.reads == "corpus"
 
@@ -111,6 +113,7 @@ class TrainingData(pl.LightningDataModule):
         arrangement: Arrangement = "apart" if self._apart or separate else "together"
         if separate and self._one_pass:
             arrangement = "rows_apart"
+        several = separate and len(self._stores) > 1
         return TrainLoader(
             self._stores,
             self._plan,
@@ -122,8 +125,9 @@ class TrainingData(pl.LightningDataModule):
             accumulate=self.trainer.accumulate_grad_batches,
             tight=self._tight,
             arrangement=arrangement,
-            row_tokens=ROW_TOKENS if arrangement == "apart" and separate else 0,
+            row_tokens=ROW_TOKENS if several and arrangement == "apart" else 0,
             pin=self.trainer.strategy.root_device.type == "cuda",
+            grid=self._grid,
         )
 
 
@@ -164,7 +168,16 @@ def train(
     names, rows = [task.name for task in tasks], [len(store) for store in stores]
     # Splitting changes modules for good; what is scored, and what remains, is the strategy as it came.
     trained = copy_of(strategy) if config.trainer.strategy == "fsdp" else strategy
-    decision = decide(config.trainer, strategy, steps=steps, tokens=int(tokens_after[-1]))
+    decision = decide(
+        config.trainer,
+        strategy,
+        steps=steps,
+        tokens=int(tokens_after[-1]),
+        pieces=config.batch.accumulate,
+        balanced=balance is not None,
+    )
+    if listener.say is not None:
+        listener.say(str(decision))
     one_pass = can_pass_once(strategy) and not decision.compiled
     module = MultiTaskModule(
         trained,
@@ -176,10 +189,8 @@ def train(
         separate=partial(separate_gradients, balance),
         one_pass=one_pass,
         tasks_from=lambda start: (np.unique(step.tasks) for step in plan.steps(start)),
+        before_pass=partial(before_pass, decision),
     )
-
-    if listener.say is not None:
-        listener.say(str(decision))
 
     def score() -> Scored:
         with whole_weights(trained, strategy), eager(decision):
@@ -215,7 +226,8 @@ def train(
         trainer = make_trainer(
             config, steps, supervisor, _devices(config.trainer, trained, module.balance)
         )
-        data = TrainingData(stores, plan, steps, strategy, balance, one_pass=one_pass)
+        grid = Grid.of(stores) if decision.fixed else None
+        data = TrainingData(stores, plan, steps, strategy, balance, one_pass=one_pass, grid=grid)
         trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
         with whole_weights(trained, strategy):
             strategy.to("cpu")

@@ -221,7 +221,14 @@ def loaded(**other: object) -> TrainLoader:
 def test_pieces_are_the_step_and_keep_rows_whole(world: int, accumulate: int, apart: bool) -> None:
     single = [batch for (batch,) in loaded()]
     devices = [
-        list(loaded(rank=rank, world=world, accumulate=accumulate, apart=apart))
+        list(
+            loaded(
+                rank=rank,
+                world=world,
+                accumulate=accumulate,
+                arrangement="apart" if apart else "together",
+            )
+        )
         for rank in range(world)
     ]
     for number, whole in enumerate(single):

@@ -202,7 +202,12 @@ def test_flops_and_peak_of_one_gpu(gpu: ModuleType) -> None:
 
 def test_sides_are_compared_with_the_faster_of_ours(gpu: ModuleType) -> None:
     """Blocks of 100 tokens at 3 operations each; ours takes 2 s, or 1 s compiled, but 5 s in the second turn."""
-    seconds = {"mtl": [2.0, 2.0], "mtl compiled": [1.0, 5.0], "plain": [3.0, 3.0]}
+    seconds = {
+        "mtl": [2.0, 2.0],
+        "mtl compiled": [1.0, 5.0],
+        "mtl recorded": [4.0, 4.0],
+        "plain": [3.0, 3.0],
+    }
     found = gpu.summarise(seconds, 100, 3.0)
     assert found["plain"]["mtl_over_it"] == {"low": 1.5, "median": 2.25, "high": 3.0}
     assert found["plain"]["tokens_per_second"] == pytest.approx(100 / 3)
@@ -218,9 +223,18 @@ def test_one_gpu_without_a_gpu(tmp_path: Path) -> None:
     assert found["measurement"] is False
     assert found["training"]["first_losses_differ_by"] < 1e-5
     assert list(found["training"]["sides"]) == [
-        *("mtl", "mtl compiled", "transformers", "transformers compiled", "plain", "plain compiled")
+        *("mtl", "mtl compiled", "mtl recorded"),
+        *("transformers", "transformers compiled", "plain", "plain compiled"),
     ]
-    assert found["writing"]["same_rows"] == 8
+    assert list(found["packed"]) == ["micro", "tiny"]
+    for sides in found["packed"].values():
+        assert max(one["losses_differ_by"] for one in sides.values()) < 1e-5
+        assert sides["few shapes, compiled"]["graphs"] > 0
+    assert {name: one["same_rows"] for name, one in found["writing"].items()} == {
+        "mtl": 8,
+        "mtl replayed": 8,
+        "transformers": 8,
+    }
     assert found["trainer"]["bare_over_loop"]["median"] > 0
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mtl.config.schema import DecoderConfig
+from mtl.decoder import generation
 from mtl.decoder.building import new_decoder
 from mtl.decoder.gpt import Decoder
 
@@ -33,3 +34,10 @@ def make() -> Callable[..., Decoder]:
         return decoder.eval()
 
     return build
+
+
+@pytest.fixture(params=["as it comes", "replayed"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding as on a CPU, and step by step in fixed tensors as on a GPU."""
+    if request.param == "replayed":
+        monkeypatch.setattr(generation, "can_replay", lambda decoder, new: True)

@@ -12,6 +12,7 @@ from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
 
 PROMPTS = [[1, 2, 3], [4], [5, 6, 7, 8, 9, 10, 11], [12, 13], [4], [14, 15, 16, 17, 18]]
+pytestmark = pytest.mark.usefixtures("both_ways")
 NORMS = pytest.mark.parametrize("norm", ["pre", "post"])
 
 

@@ -91,6 +91,33 @@ def test_compiled_where_it_saves_more_than_it_takes(monkeypatch):
     assert decided(1, replace(AUTO, compile="always")).compiled
 
 
+def test_for_few_shapes_on_a_gpu_and_recorded_where_it_waits(monkeypatch):
+    """Few shapes where batches are of all tasks; CUDA graphs for one pass a step on one GPU, where a step computes for
+    less than 5 ms."""
+    strategy = built("task_signal", TASKS)
+    always = replace(AUTO, compile="always")
+    tokens = int(0.005 * 1e14 / strategy.decoder.flops(1, (CONTEXT + 1) / 2, 0))
+
+    def decided(config=always, tokens=tokens - 1, of=strategy, **more):
+        decision = decide(config, of, steps=10, tokens=10 * tokens, **more)
+        return decision.fixed, decision.recorded
+
+    assert decided() == (False, False)  # there is no GPU
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert decided() == (True, True)
+    assert decided(tokens=tokens + 1) == decided(pieces=2) == (True, False)
+    assert decided(balanced=True) == (False, False)
+    for name in ("soft_sharing", "mt_dnn"):
+        assert decided(of=built(name, TASKS)) == (False, False)
+    for changed in ({"devices": 2}, {"nodes": 2}):
+        assert decided(replace(always, **changed)) == (True, False)
+    for changed in ({"accelerator": "cpu"}, {"compile": "never"}, {"compile": "auto"}):
+        assert decided(replace(always, **changed)) == (False, False)
+    decision = decide(always, strategy, steps=10, tokens=10)
+    said = "blocks compiled for few shapes with CUDA graphs: trainer.compile=always"
+    assert str(decision) == said
+
+
 def test_an_lstm_has_no_blocks_to_compile():
     strategy = built("task_signal", TASKS, replace(SHAPE, trunk="lstm"))
     decision = decide(replace(AUTO, compile="always"), strategy, steps=1, tokens=1)
