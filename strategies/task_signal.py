@@ -28,6 +28,7 @@ from mtl.config.errors import UserError, raise_all
 from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.gathering import rows_at
 from mtl.decoder.gpt import Decoder, draw_normal
 from mtl.learning.asked import Asked
 from mtl.learning.reading import Layout, as_text
@@ -110,7 +111,7 @@ class TaskSignal(TextualStrategy):
             names = [known.name for known in self.tasks]
             drawn = [names.index(self._told(task, row).name) for row in batch.rows]
             told = torch.tensor(drawn, device=batch.task.device)
-        return torch.stack([self.vectors[known.name] for known in self.tasks])[told]
+        return rows_at(torch.stack([self.vectors[known.name] for known in self.tasks]), told)
 
     def label_words(self, task: Task) -> Mapping[int, str]:
         own = self._arbitrary_words(task)

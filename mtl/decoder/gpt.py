@@ -23,6 +23,7 @@ from mtl.config.errors import UserError
 from mtl.config.schema import DecoderConfig
 from mtl.decoder.attention import attend
 from mtl.decoder.cache import Cache, KeyValueCache
+from mtl.decoder.gathering import rows_at
 
 INITIAL_STANDARD_DEVIATION = 0.02
 NORM_EPSILON = 1e-5
@@ -320,7 +321,7 @@ class Decoder(nn.Module):
 
 def chosen(x: Tensor, only: Tensor | None) -> Tensor:
     """(B, T, D) -> (P, D) of the tokens with these flat indices; None: as it is."""
-    return x if only is None else x.flatten(0, -2)[only]
+    return x if only is None else rows_at(x.flatten(0, -2), only)
 
 
 def _draw_special_rows(embedding: Tensor, first: int, seed: int) -> None:

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from mtl.config.schema import DecoderConfig
 from mtl.decoder.cache import Cache, StateCache
+from mtl.decoder.gathering import rows_at
 from mtl.decoder.gpt import INITIAL_STANDARD_DEVIATION, Decoder, chosen, draw_normal
 
 
@@ -71,14 +72,14 @@ class LstmDecoder(Decoder):
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens)
         order, runs = _plan(positions, mask)
-        x = x.flatten(0, 1)[order]
+        x = rows_at(x.flatten(0, 1), order)
         for block in self.blocks:
             x = self._drop(_run(cast("nn.LSTM", block), x, runs))
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)
         if only is not None:
-            return self.finish(x[places[only]])
-        return self.finish(x)[places].unflatten(0, tokens.shape)
+            return self.finish(rows_at(x, places[only]))
+        return rows_at(self.finish(x), places).unflatten(0, tokens.shape)
 
     def embed(
         self, tokens: Tensor, positions: Tensor | None, offsets: Tensor | None = None

@@ -60,6 +60,7 @@ def decide(
     tokens: int,
     pieces: int = 1,
     balanced: bool = False,
+    one_pass: bool = False,
 ) -> Decision:
     """What ``trainer.compile`` says; ``auto`` is whether a GPU is expected to save more than compiling takes.
 
@@ -71,6 +72,7 @@ def decide(
     :param tokens: Tokens of the training, over all devices.
     :param pieces: Of a step, on a device. Gradients that lie in a recording do not outlive the next.
     :param balanced: Losses are balanced, for which each task may have a batch and a backward pass of its own.
+    :param one_pass: The gradients of all tasks come from one pass, unless blocks are compiled.
     """
     if config.compile == "never":
         return Decision(False, "trainer.compile=never")
@@ -87,6 +89,8 @@ def decide(
         return Decision(True, "trainer.compile=always", fixed, recorded)
     if not on_gpu:
         return Decision(False, "on a CPU it saves less than it costs")
+    if one_pass:
+        return Decision(False, "the gradients of all tasks come from one pass")
     if config.strategy == "fsdp":
         return Decision(False, "their parameters are split over devices")
     saved = expected_saving(strategy, steps=steps, tokens=tokens // devices)

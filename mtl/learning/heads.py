@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from mtl.data.batch import Batch
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.gathering import rows_at
 from mtl.decoder.gpt import Decoder
 from mtl.learning.cross_entropy import projected_nats
 from mtl.learning.readout import hidden_states, pad_rows, per_example, read_states, text_answers
@@ -168,7 +169,7 @@ class Heads(nn.Module):
         indices (N,)."""
         if any(isinstance(self.head_of(task), StochasticAnswerNetwork) for task in tasks):
             hidden = hidden_states(decoder, batch)
-            return hidden, hidden[places]
+            return hidden, rows_at(hidden, places)
         return None, read_states(decoder, batch, places)
 
     def _nats(self, task: Task, states: Tensor, tokens: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ class MultiTaskModule(pl.LightningModule):
         self.balance = balance
         self._separate_for = separate
         self._separate = False
-        self._one_pass = one_pass
+        self.one_pass = one_pass
         self._tasks_from = tasks_from
         self._before_pass = before_pass
         self._balanced: BalancedStep | None = None
@@ -135,7 +135,7 @@ class MultiTaskModule(pl.LightningModule):
         self._separate = self._separate_for(pieces)
         self._step_tasks = self._tasks_from(self.global_step)
         self._balanced = BalancedStep(
-            self.balance, self.strategy, separate=self._separate, one_pass=self._one_pass
+            self.balance, self.strategy, separate=self._separate, one_pass=self.one_pass
         )
         if self._separate and self.trainer.world_size > 1:
             # Gradients of tasks are summed over devices before they become one; there is nothing left to average.

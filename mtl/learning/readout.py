@@ -10,6 +10,7 @@ from torch import Tensor
 from mtl.data.batch import Batch
 from mtl.data.grid import read_on_grid
 from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.gathering import rows_at
 from mtl.decoder.generation import generate
 from mtl.decoder.gpt import Decoder
 from mtl.learning.cross_entropy import Project, projected_nats, token_nats
@@ -39,7 +40,7 @@ def read_states(decoder: Decoder, batch: Batch, places: Tensor) -> Tensor:
     """(N, D) hidden states at flat indices (N,), in any order; the last block does most of its work for them alone, and
     once for those that are read more than once."""
     only, order = places.unique(return_inverse=True)
-    return _chosen_states(decoder, batch, None, only)[order]
+    return rows_at(_chosen_states(decoder, batch, None, only), order)
 
 
 def label_states(decoder: Decoder, batch: Batch, offsets: Tensor | None = None) -> Tensor:
@@ -62,7 +63,7 @@ def _chosen_states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only:
 def _states(decoder: Decoder, batch: Batch, offsets: Tensor | None, only: Tensor | None) -> Tensor:
     spread = None
     if offsets is not None:
-        spread = offsets[token_examples(batch)].unflatten(0, batch.tokens.shape)
+        spread = rows_at(offsets, token_examples(batch)).unflatten(0, batch.tokens.shape)
     return decoder(batch.tokens, batch.positions, batch.mask, offsets=spread, only=only)
 
 
@@ -78,7 +79,7 @@ def token_examples(batch: Batch) -> Tensor:
 def label_nats(hidden: Tensor, batch: Batch, project: Project, *, vocabulary: int) -> Tensor:
     """(P,) negative log-likelihood of each labelled token, from all hidden states (R*T, D); the vocabulary, of that
     many tokens, is projected at those tokens alone."""
-    states = hidden[batch.label_sources]
+    states = rows_at(hidden, batch.label_sources)
     return projected_nats(states, batch.label_tokens, project, vocabulary=vocabulary)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mtl.data.batch import Batch
+from mtl.decoder.gathering import rows_at
 
 
 class StochasticAnswerNetwork(nn.Module):
@@ -70,7 +71,8 @@ class StochasticAnswerNetwork(nn.Module):
         index, premise, hypothesis = self._segments(batch, ends)
         # A recurrence of softmaxes and a mean of probabilities need more digits than the decoder may compute in.
         with torch.autocast(hidden.device.type, enabled=False):
-            states = hidden[index].to(self.classify.weight.dtype)
+            states = rows_at(hidden, index.flatten()).unflatten(0, index.shape)
+            states = states.to(self.classify.weight.dtype)
             steps = self._steps(states, premise, hypothesis)
             kept = self._kept(steps)
             summed = steps.masked_fill(~kept[:, :, None], -torch.inf).logsumexp(1)

@@ -168,6 +168,7 @@ def train(
     names, rows = [task.name for task in tasks], [len(store) for store in stores]
     # Splitting changes modules for good; what is scored, and what remains, is the strategy as it came.
     trained = copy_of(strategy) if config.trainer.strategy == "fsdp" else strategy
+    one_pass = can_pass_once(strategy)
     decision = decide(
         config.trainer,
         strategy,
@@ -175,10 +176,10 @@ def train(
         tokens=int(tokens_after[-1]),
         pieces=config.batch.accumulate,
         balanced=balance is not None,
+        one_pass=one_pass and separate_gradients(balance, config.batch.accumulate),
     )
     if listener.say is not None:
         listener.say(str(decision))
-    one_pass = can_pass_once(strategy) and not decision.compiled
     module = MultiTaskModule(
         trained,
         optimizer=config.optimizer,
@@ -187,7 +188,7 @@ def train(
         describe_row=describe_row,
         balance=make_balance(balance, names, rows, strategy.composition),
         separate=partial(separate_gradients, balance),
-        one_pass=one_pass,
+        one_pass=one_pass and not decision.compiled,
         tasks_from=lambda start: (np.unique(step.tasks) for step in plan.steps(start)),
         before_pass=partial(before_pass, decision),
     )
@@ -227,7 +228,9 @@ def train(
             config, steps, supervisor, _devices(config.trainer, trained, module.balance)
         )
         grid = Grid.of(stores) if decision.fixed else None
-        data = TrainingData(stores, plan, steps, strategy, balance, one_pass=one_pass, grid=grid)
+        data = TrainingData(
+            stores, plan, steps, strategy, balance, one_pass=module.one_pass, grid=grid
+        )
         trainer.fit(module, datamodule=data, ckpt_path=checkpoints / LAST if resume else None)
         with whole_weights(trained, strategy):
             strategy.to("cpu")

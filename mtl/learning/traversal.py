@@ -28,6 +28,7 @@ from mtl.data.batch import Batch
 from mtl.data.encoding import Encoded, Purpose
 from mtl.data.store import EncodedSplit
 from mtl.data.vocabulary import Vocabulary
+from mtl.decoder.gathering import rows_at
 from mtl.decoder.gpt import Decoder
 from mtl.learning.heads import Heads, closed_answers, closed_losses
 from mtl.learning.reading import for_heads
@@ -158,7 +159,7 @@ class ExtractHeads(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """(C, outputs) of the head at the C candidates of the examples ``rows`` (B,) bool, of classes their
         log-probabilities; (C,) their examples."""
-        states, examples = hidden[batch.branch_ends], batch.branch_examples
+        states, examples = rows_at(hidden, batch.branch_ends), batch.branch_examples
         if task.kind != "multiple_choice":
             # The two orders of one example are one candidate: their states are added.
             states = states.new_zeros(len(rows), states.shape[1]).index_add(0, examples, states)

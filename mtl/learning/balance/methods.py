@@ -170,7 +170,7 @@ def make_balance(
 
 
 def separate_gradients(config: BalanceConfig | None, pieces: int) -> bool:
-    """Whether a step makes a backward pass for each task of each of its pieces.
+    """Whether the gradients of each task of a step are kept by themselves.
 
     :param pieces: Pieces of a step, over all devices.
     """

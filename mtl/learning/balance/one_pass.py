@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from mtl.data.batch import Batch
+from mtl.decoder.gathering import rows_at
 from mtl.decoder.gpt import Decoder
 from mtl.learning.balance.rows import Rows, shared_parameters
 from mtl.learning.readout import token_examples
@@ -199,8 +200,7 @@ class _Tasks:
     def split(self, *states: Tensor) -> Iterator[tuple[int, list[Tensor]]]:
         """Each task with its states of each of these tensors (N, ...)."""
         for task, places in self._places:
-            # index_select gathers whole rows four times as fast as indexing does.
-            yield task, [one.index_select(0, places) for one in states]
+            yield task, [rows_at(one, places) for one in states]
 
 
 @dataclass(frozen=True)

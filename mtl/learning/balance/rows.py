@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtl.decoder.gathering import add_rows
 from mtl.learning.strategy import Strategy
 
 
@@ -114,7 +115,7 @@ class Rows:
         place, begun = self._place(task, parameter)
         if not begun:
             place.zero_()
-        place.index_put_((places,), vectors.to(place.dtype), accumulate=True)
+        add_rows(place, places, vectors.to(place.dtype))
 
     def _place(self, task: int, parameter: int) -> tuple[Tensor, bool]:
         """Where a task's gradient of a shared parameter is, and whether the step has put something there already."""

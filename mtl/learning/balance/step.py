@@ -23,8 +23,8 @@ class BalancedStep:
 
     Batches carry weights that sum to 1 over each task of the whole step, see
     :func:`mtl.learning.balance.methods.within_tasks`. Where weights follow from the losses of the whole step and the
-    step comes in pieces, and for gradient methods, each task has a backward pass of its own (``separate``);
-    otherwise the weighted losses of a piece have one together.
+    step comes in pieces, and for gradient methods, the gradients of each task are kept by themselves (``separate``);
+    otherwise the weighted losses of a piece have one backward pass.
 
     :param strategy: Built, on the device that trains it.
     :param separate: The gradients of each task by themselves.

@@ -107,6 +107,9 @@ def test_for_few_shapes_on_a_gpu_and_recorded_where_it_waits(monkeypatch):
     assert decided() == (True, True)
     assert decided(tokens=tokens + 1) == decided(pieces=2) == (True, False)
     assert decided(balanced=True) == (False, False)
+    one_pass = decide(AUTO, strategy, steps=10**9, tokens=10**9, balanced=True, one_pass=True)
+    assert str(one_pass) == "blocks not compiled: the gradients of all tasks come from one pass"
+    assert decide(always, strategy, steps=1, tokens=1, balanced=True, one_pass=True).compiled
     for name in ("soft_sharing", "mt_dnn"):
         assert decided(of=built(name, TASKS)) == (False, False)
     for changed in ({"devices": 2}, {"nodes": 2}):
