@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from torchjd.aggregation import GradDrop, NashMTL
+from torchjd.aggregation import CAGrad, GradDrop, NashMTL
 from torchjd.autojac import mtl_backward
 
 from mtl.config.schema import BalanceConfig, DecoderConfig
@@ -95,6 +95,31 @@ def test_cagrad_is_the_mean_at_radius_zero_and_stays_within_its_radius():
     for step in random.normal(size=(500, 3)):
         other = mean + 0.4 * np.linalg.norm(mean) * step / np.linalg.norm(step)
         assert min(np.array(THREE) @ other) <= worst + 1e-3
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 8])
+@pytest.mark.parametrize("c", [0.1, 0.4, 0.9])
+def test_cagrad_is_torchjds(tasks: int, c: float):
+    """To what the solver stops at: no task is worse served, in lengths of the mean."""
+    random = np.random.default_rng(tasks)
+    ours = made(replace(BY_NAME["cagrad"], c=c), tasks)
+    for _ in range(5):
+        rows = random.normal(size=(tasks, 40)) + random.normal(size=(1, 40))
+        rows *= 10 ** random.uniform(-1, 1, size=(tasks, 1))
+        mean = np.linalg.norm(rows.mean(0))
+        found = direction(None, rows, balance=ours)
+        wanted = CAGrad(c)(torch.tensor(rows)).numpy()
+        assert np.linalg.norm(found - wanted) < 1e-3 * mean
+        assert min(rows @ found) > min(rows @ wanted) - 1e-5 * mean**2
+        assert np.linalg.norm(found - rows.mean(0)) == pytest.approx(c * mean, rel=1e-6)
+
+
+def test_cagrad_goes_the_same_way_at_every_scale():
+    """TorchJD's stands still where the gradients together are shorter than 0.01."""
+    rows = np.array(THREE)
+    found = [direction(BY_NAME["cagrad"], rows * scale) / scale for scale in (1.0, 1e-4, 1e3)]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-6)
 
 
 def test_nash_weights_solve_the_bargain():

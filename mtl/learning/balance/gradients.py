@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl.learning.balance.bargaining import Bargain
+from mtl.learning.balance.conflict_averse import ConflictAverse
 
 BLOCK = 8192
 """Columns of a block on a CPU: so many of all rows stay in its cache."""
@@ -114,6 +115,26 @@ class GradientVaccine(Aggregation):
         self.targets[pairs] = weighting._phi_t.to(self.targets)
         self.aggregator.reset()  # type: ignore[operator]
         return found
+
+
+class ConflictAversion(Aggregation):
+    """CAGrad (Liu et al., NeurIPS 2021, algorithm 1).
+
+    :param c: Radius of the ball about the mean, in lengths of the mean.
+    """
+
+    def __init__(self, *, c: float):
+        super().__init__(nn.Identity())
+        # The number of tasks is part of a problem.
+        self._problems: dict[int, ConflictAverse] = {}
+        self._c = c
+
+    def weights(self, gramian: Tensor, heard: Tensor) -> Tensor:
+        count = len(gramian)
+        if count not in self._problems:
+            self._problems[count] = ConflictAverse(count, self._c)
+        weights = self._problems[count].weigh(gramian.double().numpy())
+        return torch.from_numpy(weights).to(gramian.dtype)
 
 
 class Nash(Aggregation):

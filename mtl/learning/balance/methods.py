@@ -13,6 +13,7 @@ from mtl.config.errors import UserError, raise_all
 from mtl.config.schema import BalanceConfig, FitConfig
 from mtl.learning.balance.gradients import (
     Aggregation,
+    ConflictAversion,
     GradientDropout,
     GradientVaccine,
     Nash,
@@ -79,12 +80,6 @@ def _aggregator(name: str) -> Callable[[Setting], Balance]:
     return make
 
 
-def _cagrad(setting: Setting) -> Balance:
-    from torchjd.aggregation import CAGrad
-
-    return Aggregation(CAGrad(_given("c", setting.config.c)))
-
-
 def _static(setting: Setting) -> Balance:
     weights = [setting.config.weights[task] for task in setting.tasks]
     return Fixed(weights, one_task=setting.one_task)
@@ -128,7 +123,9 @@ METHODS: dict[str, Method | None] = {
         lambda setting: Tchebycheff(len(setting.tasks), mu=_given("mu", setting.config.mu))
     ),
     "pcgrad": _of_gradients(_aggregator("PCGrad")),
-    "cagrad": _of_gradients(_cagrad, "cvxpy", "clarabel"),
+    "cagrad": _of_gradients(
+        lambda setting: ConflictAversion(c=_given("c", setting.config.c)), "cvxpy", "clarabel"
+    ),
     "mgda": _of_gradients(_aggregator("MGDA")),
     "imtl_g": _of_gradients(_aggregator("IMTLG")),
     "nash": _of_gradients(
