@@ -236,6 +236,21 @@ def test_examples_of_one_row_are_known() -> None:
     assert shares_rows(shared)
 
 
+def test_tokens_given_by_name_are_not_followed() -> None:
+    strategy = built("task_signal")
+    batches = [one_batch(strategy, list(range(3 * len(TASKS))))] * 2
+    call = type(strategy.decoder).__call__
+
+    class ByName(type(strategy.decoder)):
+        def __call__(self, tokens, positions=None, mask=None, **more):
+            return call(self, tokens=tokens, positions=positions, mask=mask, **more)
+
+    strategy.decoder.__class__ = ByName
+    one = gradients(strategy, batches, one_pass=True)
+    assert not one.one_pass
+    assert_same(one, gradients(strategy, batches, one_pass=False), atol=2e-5)
+
+
 def test_only_its_own_batch_is_followed() -> None:
     strategy = built("hard_sharing")
     batch, other = (one_batch(strategy, order) for order in ([0, 3], [1, 4]))

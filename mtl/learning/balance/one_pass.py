@@ -102,7 +102,7 @@ class OnePass:
         return found
 
     def _begin(self, decoder: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self._inside = args[0] is self._tokens
+        self._inside = bool(args) and args[0] is self._tokens
         only = named.get("only")
         known = self._inside and only is not None
         self._chosen = _Tasks(self._all.tasks[only]) if known else None
