@@ -65,7 +65,7 @@ class Steps:
                     steps=steps,
                     weigh=reduction(self.strategy.reduction),
                     tight=self.strategy.reads == "corpus",
-                    apart=self.strategy.apart,
+                    arrangement="apart" if self.strategy.apart else "together",
                     grid=Grid.of(prepared.stores) if few else None,
                 )
                 for batch in pieces

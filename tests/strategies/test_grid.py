@@ -27,7 +27,15 @@ STEPS = 30
 def steps(strategy: Strategy, *, fixed: bool) -> list[tuple[Batch, ...]]:
     stores, plan = planned(strategy)
     grid = Grid.of(stores) if fixed else None
-    return list(TrainLoader(stores, plan, steps=STEPS, apart=strategy.apart, grid=grid))
+    return list(
+        TrainLoader(
+            stores,
+            plan,
+            steps=STEPS,
+            arrangement="apart" if strategy.apart else "together",
+            grid=grid,
+        )
+    )
 
 
 def losses(strategy: Strategy, step: tuple[Batch, ...]) -> Tensor:

@@ -75,7 +75,9 @@ def batches(
         batch_tokens=4500,
         seed=3,
     )
-    loader = TrainLoader(STORES, plan, steps=40, start=start, apart=apart, grid=grid)
+    loader = TrainLoader(
+        STORES, plan, steps=40, start=start, arrangement="apart" if apart else "together", grid=grid
+    )
     return [one for piece in loader for one in piece]
 
 
